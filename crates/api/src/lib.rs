@@ -1,0 +1,1 @@
+//! How to ask: HTTP routes, problem documents, NDJSON, metrics.

@@ -1,0 +1,1 @@
+//! Reach external systems and report exactly what they answered (HTTP first).

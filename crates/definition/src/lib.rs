@@ -1,0 +1,1 @@
+//! A definition file to a checked plan, or an error that points at the line.

@@ -1,0 +1,1 @@
+//! What happened: the durable ordered record of a node (memory, file).

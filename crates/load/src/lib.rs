@@ -1,0 +1,1 @@
+//! How much, when and where: limits, pacing, backlog, holding, probing.

@@ -1,0 +1,1 @@
+//! The checked form of a definition that the engine runs: steps, templates, expressions, input schema.

@@ -1,0 +1,1 @@
+//! Drives the pure rooms against clock, journal, store and connectors.

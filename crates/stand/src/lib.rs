@@ -1,0 +1,1 @@
+//! External systems to practise on: real HTTP servers with a capacity, a temper and an auditable ledger.

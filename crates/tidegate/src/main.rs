@@ -1,0 +1,2 @@
+//! The binary: settings to components to run; and the command line.
+fn main() {}

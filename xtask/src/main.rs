@@ -1,0 +1,2 @@
+//! The project's own chores: set-up, walls, tests.
+fn main() {}
