@@ -1,0 +1,111 @@
+//! Expressions: CEL, parsed and checked by `definition`, here as a tree with every name resolved.
+//!
+//! The tree is closed (no clock, no chance, no environment), bounded in size and depth when it is made, and
+//! bounded in cost when it is evaluated.
+
+use compact_str::CompactString;
+use model::{StepIndex, Value};
+use serde::{Deserialize, Serialize};
+
+/// The roots an expression may read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Var {
+    /// `input`: an object.
+    Input,
+    /// `transaction.id`: text.
+    TransactionId,
+    /// `steps.<name>.result`: an object of the kept fields.
+    StepResult(StepIndex),
+    /// `steps.<name>.outcome`: `"done"`, `"refused"`, `"failed"`, `"unknown"`, `"skipped"` or `"pending"`.
+    StepOutcome(StepIndex),
+    /// `steps.<name>.call_key`: text, known before the call.
+    StepCallKey(StepIndex),
+    /// `response.status`: an integer.
+    ResponseStatus,
+    /// `response.body`: any JSON; null if there was none.
+    ResponseBody,
+    /// `signal.body`: any JSON.
+    SignalBody,
+    /// `call.key`: the key of the call being rendered.
+    CallKey,
+    /// A variable bound by a macro, by depth: 0 is the innermost.
+    Bound(u8),
+}
+
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expr {
+    Const(#[serde(with = "crate::as_text::value")] Value),
+    Var(Var),
+    /// `of.field`: an error if it is missing.
+    Select(Box<Expr>, CompactString),
+    /// `of[index]`: of a list by integer, of a map by text.
+    Index(Box<Expr>, Box<Expr>),
+    /// `has(of.field)`.
+    Has(Box<Expr>, CompactString),
+    Unary(UnaryOp, Box<Expr>),
+    Binary(BinaryOp, Box<Expr>, Box<Expr>),
+    /// `if ? then : else`.
+    Ternary(Box<Expr>, Box<Expr>, Box<Expr>),
+    List(Vec<Expr>),
+    Map(Vec<(Expr, Expr)>),
+    Call(Function, Vec<Expr>),
+    /// `of.all(x, body)` and the like; `body` sees the element as [`Var::Bound`] 0.
+    Macro(Macro, Box<Expr>, Box<Expr>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnaryOp {
+    Not,
+    Negate,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BinaryOp {
+    /// Commutative as in CEL: an error on one side yields to a deciding value on the other.
+    And,
+    Or,
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+    In,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Function {
+    Size,
+    Contains,
+    StartsWith,
+    EndsWith,
+    Matches,
+    /// `string(x)`.
+    ToText,
+    /// `int(x)`.
+    ToInt,
+    /// `double(x)`.
+    ToDouble,
+    LowerAscii,
+    UpperAscii,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Macro {
+    All,
+    Exists,
+    ExistsOne,
+    Map,
+    Filter,
+}

@@ -1,0 +1,1 @@
+//! A call's templates rendered to the bytes that are sent.
