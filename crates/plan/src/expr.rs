@@ -7,6 +7,8 @@ use compact_str::CompactString;
 use model::{StepIndex, Value};
 use serde::{Deserialize, Serialize};
 
+use crate::schema::Pattern;
+
 /// The roots an expression may read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -36,6 +38,8 @@ pub enum Var {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expr {
+    /// A literal. A whole number here is an integer; a double literal such as `2.0` is
+    /// `Call(ToDouble, [Const(2)])`, because a JSON number with a whole value is always an integer.
     Const(#[serde(with = "crate::as_text::value")] Value),
     Var(Var),
     /// `of.field`: an error if it is missing.
@@ -51,6 +55,9 @@ pub enum Expr {
     List(Vec<Expr>),
     Map(Vec<(Expr, Expr)>),
     Call(Function, Vec<Expr>),
+    /// `of.matches("…")` with a constant pattern: compiled once, with the plan.
+    /// ([`Function::Matches`] is for patterns that are computed, and compiles at every evaluation.)
+    Matches(Box<Expr>, Pattern),
     /// `of.all(x, body)` and the like; `body` sees the element as [`Var::Bound`] 0.
     Macro(Macro, Box<Expr>, Box<Expr>),
 }

@@ -4,6 +4,13 @@ use compact_str::CompactString;
 use model::Value;
 use serde::{Deserialize, Serialize};
 
+mod format;
+mod mask;
+mod validate;
+
+/// No more than so many violations of one input are reported.
+pub const VIOLATIONS_MAX: usize = 20;
+
 /// A checked schema. Every constraint that is absent does not constrain.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -74,6 +81,11 @@ impl Pattern {
     pub fn new(text: &str) -> Result<Self, regex::Error> {
         let regex = regex::RegexBuilder::new(text).size_limit(256 * 1024).dfa_size_limit(256 * 1024).build()?;
         Ok(Self { text: CompactString::new(text), regex })
+    }
+
+    /// Whether it is found anywhere in `text`.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.regex.is_match(text)
     }
 }
 

@@ -1,0 +1,95 @@
+//! A file as it was given, and the way from a byte in it to its line and column.
+//!
+//! Everything downstream speaks in byte ranges; lines and columns exist only in diagnostics.
+
+/// One file to be checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceFile {
+    /// As it shall stand in diagnostics, `telecom/top-up.yaml`.
+    pub path: String,
+    pub text: String,
+}
+
+impl SourceFile {
+    /// Bytes that are no UTF-8 become U+FFFD, which the reader refuses with its place.
+    pub fn from_bytes(path: impl Into<String>, bytes: &[u8]) -> Self {
+        Self { path: path.into(), text: String::from_utf8_lossy(bytes).into_owned() }
+    }
+
+    /// The last part of the path.
+    pub fn file_name(&self) -> &str {
+        self.path.rsplit(['/', '\\']).next().unwrap_or(&self.path)
+    }
+}
+
+/// A range of bytes in one file, end exclusive.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Span {
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        Self { start, end: end.max(start) }
+    }
+
+    /// The first byte only.
+    pub(crate) fn head(self) -> Self {
+        Self { start: self.start, end: (self.start + 1).min(self.end) }
+    }
+
+    pub(crate) fn to(self, other: Self) -> Self {
+        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
+    }
+}
+
+/// Where the lines of a text begin.
+#[derive(Clone, Debug)]
+pub(crate) struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+/// A place for people: both count from 1, columns in characters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+}
+
+impl<'t> Lines<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, starts }
+    }
+
+    pub(crate) fn place(&self, offset: usize) -> Place {
+        let offset = floor(self.text, offset);
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
+        let column = self.text[self.starts[line - 1]..offset].chars().count() + 1;
+        Place { line, column }
+    }
+
+    /// The text of a line (from 1) without its end.
+    pub(crate) fn line(&self, line: usize) -> &'t str {
+        let Some(&start) = self.starts.get(line.wrapping_sub(1)) else { return "" };
+        let end = self.starts.get(line).copied().unwrap_or(self.text.len());
+        self.text[start..end].trim_end_matches(['\n', '\r'])
+    }
+
+    /// The byte range of a line (from 1) without its end.
+    pub(crate) fn span_of_line(&self, line: usize) -> Span {
+        let start = self.starts.get(line.wrapping_sub(1)).copied().unwrap_or(self.text.len());
+        Span::new(start, start + self.line(line).len())
+    }
+}
+
+/// The nearest character boundary at or before `offset`.
+fn floor(text: &str, offset: usize) -> usize {
+    let mut at = offset.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}

@@ -1,0 +1,99 @@
+//! Turning back: a wish or a deadline stops the way forward, a refusal decides at once.
+
+use model::{Direction, StepIndex};
+
+use super::Decider;
+use crate::branch::{Branch, Status};
+use crate::command::Rejected;
+use crate::effect::Effect;
+use crate::entry::Move;
+use crate::transaction::{AttentionCause, Cause, Phase, Reason, TxOutcome};
+
+impl Decider<'_> {
+    /// A wish or the deadline: no further starts; what is outstanding may still win.
+    pub(crate) fn stop(&mut self, reason: Reason, cause: Cause) -> Result<(), Rejected> {
+        if self.tx.phase == Phase::Queued {
+            return self.abort(reason, cause);
+        }
+        if self.tx.phase != Phase::Forward {
+            return Ok(());
+        }
+        self.make(Move::Stop { reason, cause })?;
+        self.withdraw_outstanding();
+        self.resolve_stop(reason)
+    }
+
+    /// While stopping: waits for what is outstanding, then completes, goes on, or aborts.
+    pub(crate) fn resolve_stop(&mut self, reason: Reason) -> Result<(), Rejected> {
+        if self.tx.has_outstanding() {
+            return Ok(());
+        }
+        if self.pivot_done() {
+            // There is no way back: the wish is void, the deadline becomes a question.
+            self.make(Move::Resume)?;
+            if reason == Reason::TimedOut && self.tx.attention.is_none() {
+                let detail = "the timeout passed after the point of no return; the rest is still being done";
+                self.ask(AttentionCause::TimedOutAfterPivot, None, Direction::Call, detail)?;
+            }
+            return self.restart_idle();
+        }
+        if self.pivot_touched() {
+            // While nobody knows whether the pivot happened, nothing is undone: it is asked on.
+            return Ok(());
+        }
+        let all_done = self
+            .step_indices()
+            .all(|step| self.step(step).optional || matches!(self.status(step), Status::Done | Status::Skipped));
+        if all_done {
+            self.make(Move::Resume)?;
+            return self.restart_idle();
+        }
+        let cause = self.tx.cause.clone();
+        self.abort(reason, cause)
+    }
+
+    /// After a resume: branches that nothing would wake are started again.
+    fn restart_idle(&mut self) -> Result<(), Rejected> {
+        for step in self.step_indices() {
+            if self.status(step) == Status::Active && self.branch(step) == Branch::Idle {
+                self.again(step, false)?;
+            }
+        }
+        self.forward()
+    }
+
+    /// Decides `aborted` and turns to undoing.
+    pub(crate) fn abort(&mut self, reason: Reason, cause: Cause) -> Result<(), Rejected> {
+        if self.tx.outcome.is_some() {
+            return self.advance();
+        }
+        self.make(Move::Decide { outcome: TxOutcome::Aborted(reason), cause: Some(cause), output: None })?;
+        self.effects.push(Effect::Decided(self.tx.seq()));
+        self.withdraw_outstanding();
+        if self.tx.attention.as_ref().is_some_and(|a| a.direction == Direction::Call) {
+            self.make(Move::Unask)?;
+        }
+        for step in self.step_indices() {
+            if self.status(step) == Status::Active && !matches!(self.branch(step), Branch::Outstanding { .. }) {
+                self.take_back(step)?;
+            }
+        }
+        self.undo_next()
+    }
+
+    /// A forward step that is not outstanding goes no further.
+    pub(crate) fn take_back(&mut self, step: StepIndex) -> Result<(), Rejected> {
+        let may = self.tx.steps[usize::from(step)].may_have_executed;
+        self.settle(step, if may { Status::Unknown } else { Status::Pending })
+    }
+
+    fn withdraw_outstanding(&mut self) {
+        for step in self.step_indices() {
+            let state = &self.tx.steps[usize::from(step)];
+            if state.status == Status::Active && matches!(state.branch, Branch::Outstanding { .. }) {
+                let call = self.call_ref(step, Direction::Call, state.attempts);
+                self.effects.push(Effect::Withdraw(call));
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! An attempt was answered: what became of it, and what follows.
+
+use model::{Direction, StepIndex};
+use plan::eval::Response;
+use plan::{OnUnknown, Participant, Retry, Side, Undo};
+use std::sync::Arc;
+
+use super::Decider;
+use super::classify::{Kind, Verdict};
+use super::pace::{self, UNDO_ATTEMPTS_BEFORE_ASKING};
+use crate::branch::Status;
+use crate::command::{CallRef, Rejected};
+use crate::effect::Effect;
+use crate::entry::Move;
+use crate::evidence::{Body, Evidence, Sample};
+use crate::transaction::{Attempt, AttentionCause, Cause, Phase, Reason};
+
+impl Decider<'_> {
+    /// The answer to an attempt. Only the attempt that the step waits for decides; a late Done is evidence.
+    pub(crate) fn answered(&mut self, call: CallRef, sample: &Sample) -> Result<(), Rejected> {
+        if !self.is_current(call) {
+            return self.late(call, sample);
+        }
+        match call.direction {
+            Direction::Call => self.forward_answered(call.step, sample),
+            Direction::Compensate => self.undo_answered(call.step, sample),
+        }
+    }
+
+    fn late(&mut self, call: CallRef, sample: &Sample) -> Result<(), Rejected> {
+        let Some(state) = self.tx.steps.get(usize::from(call.step)) else { return Err(Rejected::NoSuchStep) };
+        let tells = call.direction == Direction::Call
+            && call.round == state.round
+            && state.status == Status::Active
+            && !state.may_have_executed
+            && matches!(sample.evidence, Evidence::Answered { status: 200..=299, .. });
+        if tells { self.make(Move::LateDone { step: call.step, result: None }) } else { Err(Rejected::Stale) }
+    }
+
+    fn attempt(
+        &self,
+        step: StepIndex,
+        direction: Direction,
+        sample: &Sample,
+        verdict: &Verdict,
+        counted: bool,
+    ) -> Box<Attempt> {
+        Box::new(Attempt {
+            step,
+            direction,
+            n: self.tx.steps[usize::from(step)].attempts,
+            endpoint: sample.endpoint,
+            started_at: sample.started_at,
+            took_us: u32::try_from(sample.took.as_micros()).unwrap_or(u32::MAX),
+            outcome: verdict.kind.outcome(),
+            status: verdict.status,
+            counted,
+            detail: verdict.detail.clone(),
+        })
+    }
+
+    fn forward_answered(&mut self, step: StepIndex, sample: &Sample) -> Result<(), Rejected> {
+        let definition = self.step(step);
+        let found = self.participant_of(step, Direction::Call);
+        let rules = [definition.answers.as_slice(), found.map_or(&[][..], |(_, p)| p.answers.as_slice())];
+        let mut verdict = self.classify(&sample.evidence, rules);
+        // Keeping comes first: a Done that lacks what the plan reads is answered by a person, not undone.
+        let mut missing = None;
+        let mut result = None;
+        if verdict.kind == Kind::Done {
+            let null = model::Value::Null;
+            let body = match &sample.evidence {
+                Evidence::Answered { body: Body::Json(value), .. } => value,
+                _ => &null,
+            };
+            match self.keep(step, Some(Response { status: verdict.status, body }), None) {
+                Ok(kept) => result = kept,
+                Err((kept, what)) => {
+                    result = kept;
+                    missing = Some(what);
+                }
+            }
+        }
+        let counted = verdict.kind.counts() || definition.optional;
+        let settles_at = match found {
+            Some((_, p)) if !p.undo_blocks_do => self.at.after(p.settles_within),
+            _ => self.at,
+        };
+        let attempt = self.attempt(step, Direction::Call, sample, &verdict, counted);
+        self.make(Move::Answer { attempt, settles_at, proves_not_executed: false, result: result.clone() })?;
+        if verdict.kind == Kind::Done {
+            return match missing {
+                Some(what) => {
+                    self.ask(AttentionCause::ResultMissing, Some(step), Direction::Call, what)?;
+                    if self.tx.phase == Phase::Forward { Ok(()) } else { self.take_back_and_go(step) }
+                }
+                None => {
+                    self.make(Move::Settle { step, status: Status::Done, result: None, by_hand: false })?;
+                    self.advance()
+                }
+            };
+        }
+        let turning_back = matches!(self.tx.phase, Phase::Stopping(_) | Phase::Undoing);
+        if turning_back && !(definition.side == Side::Pivot && self.pivot_touched()) {
+            return match verdict.kind {
+                Kind::Refused => {
+                    self.settle(step, Status::Refused)?;
+                    self.advance()
+                }
+                _ => self.take_back_and_go(step),
+            };
+        }
+        let Some((place, participant)) = found else {
+            return self.ask(AttentionCause::ParticipantGone, Some(step), Direction::Call, "");
+        };
+        let retry = definition.retry.unwrap_or(participant.retry);
+        match verdict.kind {
+            Kind::Refused | Kind::NothingToUndo => self.forward_refused(step, &mut verdict),
+            Kind::OurMistake => self.ask(AttentionCause::OurMistake, Some(step), Direction::Call, verdict.detail),
+            Kind::NotTaken | Kind::Unauthorized if !definition.optional => {
+                self.park_untaken(step, Direction::Call, place)
+            }
+            Kind::NotTaken | Kind::Unauthorized | Kind::NotExecuted => self.forward_failed(step, retry, &verdict),
+            Kind::Unknown => self.forward_unknown(step, retry, participant, &verdict),
+            Kind::Done => Ok(()),
+        }
+    }
+
+    fn take_back_and_go(&mut self, step: StepIndex) -> Result<(), Rejected> {
+        self.take_back(step)?;
+        self.advance()
+    }
+
+    fn park_untaken(&mut self, step: StepIndex, direction: Direction, participant: u32) -> Result<(), Rejected> {
+        self.make(Move::Park { step, direction, patience_until: model::Timestamp::NEVER })?;
+        let call = self.call_ref(step, direction, self.tx.steps[usize::from(step)].attempts + 1);
+        self.effects.push(Effect::Parked { call, participant });
+        Ok(())
+    }
+
+    fn forward_refused(&mut self, step: StepIndex, verdict: &mut Verdict) -> Result<(), Rejected> {
+        let definition = self.step(step);
+        let detail = std::mem::take(&mut verdict.detail);
+        let may = self.tx.steps[usize::from(step)].may_have_executed;
+        match definition.side {
+            _ if definition.optional => self.optional_ended(step, Status::Refused),
+            Side::After => self.ask(AttentionCause::RefusedAfterPivot, Some(step), Direction::Call, detail),
+            // Refused now, but an earlier attempt may have passed the point of no return.
+            Side::Pivot if may => self.ask(AttentionCause::RefusedAfterPivot, Some(step), Direction::Call, detail),
+            Side::Before | Side::Pivot => {
+                self.settle(step, Status::Refused)?;
+                self.abort(Reason::Refused, Cause { step: Some(step), detail })
+            }
+        }
+    }
+
+    fn forward_failed(&mut self, step: StepIndex, retry: Retry, verdict: &Verdict) -> Result<(), Rejected> {
+        let definition = self.step(step);
+        let state = &self.tx.steps[usize::from(step)];
+        let exhausted = state.attempts_counted >= retry.attempts;
+        if definition.optional && exhausted {
+            return self.optional_ended(step, Status::Failed);
+        }
+        let ends = exhausted && definition.side != Side::After && !state.may_have_executed;
+        if ends {
+            self.settle(step, Status::Failed)?;
+            return self.abort(Reason::Failed, Cause { step: Some(step), detail: verdict.detail.clone() });
+        }
+        if exhausted && definition.side == Side::Before {
+            self.settle(step, Status::Unknown)?;
+            return self.abort(Reason::Failed, Cause { step: Some(step), detail: verdict.detail.clone() });
+        }
+        self.back_off(step, retry)
+    }
+
+    fn back_off(&mut self, step: StepIndex, retry: Retry) -> Result<(), Rejected> {
+        let attempts = self.tx.steps[usize::from(step)].attempts;
+        let until = self.at.after(pace::backoff(retry, self.tx.id, step, attempts));
+        self.make(Move::Backoff { step, until, still_trying: false })
+    }
+
+    fn forward_unknown(
+        &mut self,
+        step: StepIndex,
+        retry: Retry,
+        participant: &Participant,
+        verdict: &Verdict,
+    ) -> Result<(), Rejected> {
+        let definition = self.step(step);
+        let state = &self.tx.steps[usize::from(step)];
+        let harmless = definition.call().is_some_and(|call| call.method.is_idempotent());
+        let promised = participant.idempotency.remembers();
+        let in_promise = promised.is_some_and(|remembers| self.at < state.first_attempt_at.after(remembers));
+        let may_ask = harmless || in_promise;
+        let endless = definition.side != Side::Before && !definition.optional;
+        if may_ask && (endless || state.attempts_counted < retry.attempts) {
+            return self.back_off(step, retry);
+        }
+        if definition.optional {
+            return self.optional_ended(step, Status::Unknown);
+        }
+        let cause = Cause { step: Some(step), detail: verdict.detail.clone() };
+        match definition.unknown {
+            // Asked as often as it may be: perhaps done, so it is undone with the rest.
+            _ if may_ask => {
+                self.settle(step, Status::Unknown)?;
+                self.abort(Reason::Failed, cause)
+            }
+            Some(OnUnknown::Compensate) if definition.side == Side::Before => {
+                self.settle(step, Status::Unknown)?;
+                self.abort(Reason::Failed, cause)
+            }
+            _ if promised.is_some() => {
+                let detail = "the participant no longer remembers the call key, so it may not be asked again";
+                self.ask(AttentionCause::PromiseExpired, Some(step), Direction::Call, detail)
+            }
+            _ => self.ask(AttentionCause::Unknown, Some(step), Direction::Call, verdict.detail.clone()),
+        }
+    }
+
+    /// An optional step did not work out. What it may have done is undone on its own; nobody waits for it.
+    fn optional_ended(&mut self, step: StepIndex, status: Status) -> Result<(), Rejected> {
+        self.settle(step, status)?;
+        let definition = self.step(step);
+        let may = self.tx.steps[usize::from(step)].may_have_executed;
+        let undoable =
+            matches!(definition.compensate, Undo::Call { .. }) && definition.unknown != Some(OnUnknown::Ignore);
+        if may && undoable && self.tx.phase == Phase::Forward {
+            self.undo(step)?;
+        }
+        self.advance()
+    }
+
+    fn undo_answered(&mut self, step: StepIndex, sample: &Sample) -> Result<(), Rejected> {
+        let Undo::Call { call, answers, unknown, .. } = &self.step(step).compensate else {
+            return Err(Rejected::Illegal("there is nothing to undo".into()));
+        };
+        let found = self.participant_of(step, Direction::Compensate);
+        let rules = [answers.as_slice(), found.map_or(&[][..], |(_, p)| p.answers.as_slice())];
+        let verdict = self.classify(&sample.evidence, rules);
+        let attempt = self.attempt(step, Direction::Compensate, sample, &verdict, verdict.kind.counts());
+        self.make(Move::Answer { attempt, settles_at: self.at, proves_not_executed: false, result: None })?;
+        let Some((place, participant)) = found else {
+            return self.ask(AttentionCause::ParticipantGone, Some(step), Direction::Compensate, "");
+        };
+        let state = &self.tx.steps[usize::from(step)];
+        let settles_at = state.settles_at;
+        match verdict.kind {
+            Kind::Done => self.compensated(step),
+            Kind::NothingToUndo if settles_at <= self.at => self.compensated(step),
+            Kind::NothingToUndo => {
+                // Believed only when what it would undo can no longer arrive.
+                self.make(Move::Backoff { step, until: settles_at, still_trying: false })
+            }
+            Kind::NotTaken | Kind::Unauthorized => self.park_untaken(step, Direction::Compensate, place),
+            Kind::Unknown
+                if participant.idempotency.remembers().is_none()
+                    && !call.method.is_idempotent()
+                    && *unknown == Some(OnUnknown::Operator) =>
+            {
+                self.ask(AttentionCause::Unknown, Some(step), Direction::Compensate, verdict.detail)
+            }
+            Kind::Unknown | Kind::Refused | Kind::NotExecuted | Kind::OurMistake => {
+                let counted = state.attempts_counted;
+                let until = self.at.after(pace::undo_backoff(participant.retry, self.tx.id, step, counted.max(1)));
+                let still_trying = counted >= UNDO_ATTEMPTS_BEFORE_ASKING;
+                self.make(Move::Backoff { step, until, still_trying })?;
+                if still_trying && self.tx.attention.is_none() {
+                    self.ask(AttentionCause::UndoFails, Some(step), Direction::Compensate, verdict.detail)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn compensated(&mut self, step: StepIndex) -> Result<(), Rejected> {
+        self.settle(step, Status::Compensated)?;
+        if self.tx.attention.as_ref().is_some_and(|a| a.step == Some(step)) {
+            self.make(Move::Unask)?;
+        }
+        self.advance()
+    }
+}
+
+/// The kept fields of a result given by a person.
+pub(crate) fn as_result(value: Option<Arc<model::Value>>) -> Result<Option<Arc<model::Value>>, Rejected> {
+    match value {
+        Some(value) if value.as_map().is_none() => Err(Rejected::BadResult),
+        other => Ok(other),
+    }
+}
