@@ -1,1 +1,24 @@
 //! Drives the pure rooms against clock, journal, store and connectors.
+//!
+//! One worker thread per core leads a share of the partitions; a transaction stays on its partition's worker from
+//! the first verdict to the last. [`Engine`] is the cheap handle that everything outside holds.
+
+pub mod answer;
+pub mod catalog;
+pub mod engine;
+pub mod query;
+pub mod refusal;
+pub mod report;
+pub mod settings;
+pub mod submission;
+pub mod view;
+
+pub use answer::{Answer, Until};
+pub use catalog::{Applied, AppliedObject, Change, SourceText};
+pub use engine::Engine;
+pub use query::{Counted, Filter, GroupBy, Page};
+pub use refusal::{Accepted, Refusal};
+pub use report::{NodeReport, Readiness};
+pub use settings::{Components, Settings};
+pub use submission::{SignalOrder, SignalTo, Submission, Verb};
+pub use view::View;
