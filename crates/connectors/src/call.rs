@@ -22,17 +22,28 @@ pub struct ParticipantIndex(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct EndpointIndex(pub u16);
 
-/// What to send.
-#[derive(Clone, Debug)]
+/// What to send. `Debug` shows neither path nor body: both carry people's data.
+#[derive(Clone)]
 pub struct Request {
     pub method: Method,
     /// Origin form, beginning with `/` (or `?`, or empty), already percent-encoded; appended to the endpoint's base
     /// path.
     pub path_and_query: String,
-    /// Win over the target's headers of the same name.
+    /// Win over the target's headers of the same name; of two with one name the later stays.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// JSON text. Sets `content-type: application/json` unless a header says otherwise.
     pub body: Option<Bytes>,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("path_bytes", &self.path_and_query.len())
+            .field("headers", &self.headers.len())
+            .field("body_bytes", &self.body.as_ref().map(Bytes::len))
+            .finish()
+    }
 }
 
 /// One attempt at one endpoint.

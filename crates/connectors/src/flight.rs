@@ -3,8 +3,12 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    future::{Future, poll_fn},
     hash::{BuildHasherDefault, Hasher},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     rc::Rc,
+    task::Poll,
 };
 
 use tokio::{task::AbortHandle, time::Instant};
@@ -32,6 +36,8 @@ pub(crate) struct Ride {
     task: RefCell<Option<AbortHandle>>,
     evidence: RefCell<Option<Rc<Evidence>>>,
     begun_at: Cell<u64>,
+    /// The call it carries, or carried last.
+    token: Cell<Option<Token>>,
     /// Given back as soon as nobody needs it, not when the task comes to be dropped.
     pub(crate) seat: RefCell<Option<Seat>>,
 }
@@ -62,12 +68,37 @@ impl Ride {
         }
     }
 
+    /// Its task has ended, and carries nothing any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.task.borrow().as_ref().is_none_or(AbortHandle::is_finished)
+    }
+
     /// After this not one more byte is written: an aborted task is never polled again, only dropped.
     pub(crate) fn stop(&self) {
         if let Some(task) = self.task.borrow_mut().take() {
             task.abort();
         }
         *self.seat.borrow_mut() = None;
+    }
+}
+
+/// Runs a task that carries calls for `ride`. Should it panic (a fault of ours), its call is still answered, as badly as
+/// is known: otherwise it would be in flight for ever.
+pub(crate) async fn watched(flight: Rc<Flight>, ride: Rc<Ride>, task: impl Future<Output = ()>) {
+    let fault = {
+        let mut task = pin!(task);
+        poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(|()| false),
+            Err(_) => Poll::Ready(true),
+        })
+        .await
+    };
+    if fault {
+        ride.seat.borrow_mut().take();
+        if let Some(token) = ride.token.get() {
+            tracing::error!(token = token.0, "a task of the connector panicked");
+            flight.answer(token, Reply::Cut { detail: "the connector failed while it carried this call".into() });
+        }
     }
 }
 
@@ -118,6 +149,7 @@ impl Flight {
     /// Lists `job` as carried by `ride`; a call that changes over is listed anew.
     pub(crate) fn board(&self, job: &Job, ride: Rc<Ride>) {
         let Job { token, participant, at, started, .. } = *job;
+        ride.token.set(Some(token));
         let old = self.calls.borrow_mut().insert(token, Listed { participant, at, started, ride });
         // The same token twice in flight would leave one of them without an answer.
         debug_assert!(old.is_none_or(|old| old.started == started), "token {} is in flight already", token.0);
@@ -161,5 +193,34 @@ impl Flight {
             .collect();
         stopped.sort_unstable_by_key(|(token, _)| *token);
         stopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_strands_no_call() {
+        let heard: Rc<RefCell<Vec<Answer>>> = Rc::default();
+        let to = heard.clone();
+        let flight = Rc::new(Flight::new(Rc::new(move |answer| to.borrow_mut().push(answer))));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let token = Token(7);
+            flight.board_refused(token, ParticipantIndex(1), EndpointIndex(2), Instant::now());
+            let ride = Rc::new(Ride::default());
+            ride.token.set(Some(token));
+            tokio::task::spawn_local(watched(flight.clone(), ride, async {
+                tokio::task::yield_now().await;
+                panic!("on purpose");
+            }))
+            .await
+            .expect("caught");
+        });
+        assert_eq!(flight.len(), 0);
+        let heard = heard.take();
+        assert_eq!(heard.len(), 1);
+        assert!(matches!(heard[0].reply, Reply::Cut { .. }), "{:?}", heard[0]);
     }
 }

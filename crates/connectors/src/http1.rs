@@ -16,7 +16,7 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use crate::{
     Body, Protocol, Reply,
     compose::{compose, origin_form},
-    flight::{Flight, Job, Ride},
+    flight::{Flight, Job, Ride, watched},
     pool::{Endpoint, Pool, Speaks},
     reading::{self, Gathering, TooBig},
     transport::{Alarm, Dialled, Evidence, Offer, Wire, dial},
@@ -44,6 +44,9 @@ use crate::{
 /// A connection unused for longer asks the kernel whether it was closed before a request is written. Servers close
 /// connections that were unused for seconds; what is reused at once saves the system call.
 const TRUST_UNASKED: Duration = Duration::from_millis(20);
+
+/// A spare connection that lay longer is not worth the try.
+const SPARE_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// The head of an answer, at most.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -69,30 +72,40 @@ impl Lane {
 /// An open connection.
 struct Link {
     sender: http1::SendRequest<Full<Bytes>>,
-    driver: http1::Connection<TokioIo<Wire>, Full<Bytes>>,
+    driver: Driver,
     evidence: Rc<Evidence>,
     opened: Instant,
-    ended: bool,
 }
 
-impl Link {
-    fn poll_driver(&mut self, cx: &mut std::task::Context<'_>) {
-        if !self.ended && Pin::new(&mut self.driver).poll(cx).is_ready() {
-            self.ended = true;
+/// hyper's side of a connection. Dropped as soon as it ends, which is what hands back a request that it never took.
+struct Driver(Option<http1::Connection<TokioIo<Wire>, Full<Bytes>>>);
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        if self.0.as_mut().is_some_and(|connection| Pin::new(connection).poll(cx).is_ready()) {
+            self.0 = None;
         }
     }
+
+    fn has_ended(&self) -> bool {
+        self.0.is_none()
+    }
 }
 
-/// Gives `job` to an idle connection, else to a new one; `Err` if the pool is full.
-pub(crate) fn start(flight: &Rc<Flight>, job: Job) -> Result<(), Job> {
+/// Gives `job` to an idle connection, else to a new one; hands it back if the pool is full.
+pub(crate) fn start(flight: &Rc<Flight>, job: Job) -> Option<Job> {
     let pool = job.endpoint.pool.clone();
-    let top = pool.idle.borrow_mut().pop();
-    if let Some(lane) = top {
+    loop {
+        let top = pool.idle.borrow_mut().pop();
+        let Some(lane) = top else { break };
+        if lane.ride.is_over() {
+            continue;
+        }
         flight.board(&job, lane.ride.clone());
         lane.hand(job);
-        return Ok(());
+        return None;
     }
-    let Some(seat) = pool.take_seat() else { return Err(job) };
+    let Some(seat) = pool.take_seat() else { return Some(job) };
     let lane = Rc::new(Lane {
         ride: Rc::default(),
         next: RefCell::default(),
@@ -104,9 +117,10 @@ pub(crate) fn start(flight: &Rc<Flight>, job: Job) -> Result<(), Job> {
     let deadline = job.deadline;
     *lane.next.borrow_mut() = Some(job);
     let ride = lane.ride.clone();
-    let task = tokio::task::spawn_local(work(flight.clone(), pool, lane, deadline));
+    let work = work(flight.clone(), pool, lane, deadline);
+    let task = tokio::task::spawn_local(watched(flight.clone(), ride.clone(), work));
     ride.set_task(task.abort_handle());
-    Ok(())
+    None
 }
 
 async fn work(flight: Rc<Flight>, pool: Rc<Pool>, lane: Rc<Lane>, first_deadline: Instant) {
@@ -143,8 +157,8 @@ async fn next(pool: &Pool, lane: &Lane, link: &mut Option<Link>, alarm: &mut Ala
             return Poll::Ready(Some(job));
         }
         let Some(link) = link.as_mut() else { return Poll::Ready(None) };
-        link.poll_driver(cx);
-        if link.ended {
+        link.driver.poll(cx);
+        if link.driver.has_ended() {
             return Poll::Ready(None);
         }
         let unused_end = lane.idle_since.get() + pool.route.idle_timeout;
@@ -178,7 +192,10 @@ impl Carrying<'_> {
     /// Carries one call. Leaves the connection in `link` only if it can carry another.
     async fn carry(&mut self, job: Job, link: &mut Option<Link>) -> Reply {
         let Job { endpoint, request, started, deadline, .. } = job;
-        if link.as_ref().is_some_and(|link| link.ended || started >= link.opened + self.pool.route.connection_age_max) {
+        if link
+            .as_ref()
+            .is_some_and(|link| link.driver.has_ended() || started >= link.opened + self.pool.route.connection_age_max)
+        {
             *link = None;
         }
         let composed = match compose(&endpoint, request, std::mem::take(self.spare_headers)) {
@@ -199,7 +216,10 @@ impl Carrying<'_> {
         }
         loop {
             if link.is_none() {
-                match self.open(deadline).await {
+                // One that lay there since the server was asked which HTTP it speaks may have been closed like any other.
+                let spare = self.pool.spare.borrow_mut().take().filter(|spare| spare.at.elapsed() < SPARE_AGE_MAX);
+                pooled |= spare.is_some();
+                match self.open(spare, deadline).await {
                     Ok(opened) => *link = Some(opened),
                     Err(reply) => return reply,
                 }
@@ -226,8 +246,7 @@ impl Carrying<'_> {
         }
     }
 
-    async fn open(&mut self, deadline: Instant) -> Result<Link, Reply> {
-        let spare = self.pool.spare.borrow_mut().take();
+    async fn open(&mut self, spare: Option<Dialled>, deadline: Instant) -> Result<Link, Reply> {
         let dialled = match spare {
             Some(dialled) => dialled,
             None => self.dial(deadline).await?,
@@ -236,7 +255,7 @@ impl Carrying<'_> {
         builder.max_buf_size(HEAD_BYTES_MAX);
         let (sender, driver) =
             builder.handshake(TokioIo::new(dialled.wire)).await.map_err(|error| verdict::broken(Sent::No, &error))?;
-        Ok(Link { sender, driver, evidence: dialled.evidence, opened: dialled.at, ended: false })
+        Ok(Link { sender, driver: Driver(Some(driver)), evidence: dialled.evidence, opened: dialled.at })
     }
 
     async fn dial(&mut self, deadline: Instant) -> Result<Dialled, Reply> {
@@ -271,11 +290,9 @@ impl Carrying<'_> {
     ) -> Result<Response<Incoming>, Stopped> {
         let mut answer = pin!(link.sender.try_send_request(request));
         let alarm = &mut *self.alarm;
-        let (driver, ended) = (&mut link.driver, &mut link.ended);
+        let driver = &mut link.driver;
         poll_fn(|cx| {
-            if !*ended && Pin::new(&mut *driver).poll(cx).is_ready() {
-                *ended = true;
-            }
+            driver.poll(cx);
             if let Poll::Ready(outcome) = answer.as_mut().poll(cx) {
                 return Poll::Ready(outcome.map_err(|error| Stopped::Broken(Box::new(error))));
             }
@@ -302,12 +319,12 @@ impl Carrying<'_> {
                 // One more turn, so that hyper sees the end of the message and is ready for the next.
                 if let Some(open) = link.as_mut() {
                     poll_fn(|cx| {
-                        open.poll_driver(cx);
+                        open.driver.poll(cx);
                         Poll::Ready(())
                     })
                     .await;
                 }
-                if link.as_ref().is_some_and(|open| open.ended || !open.sender.is_ready())
+                if link.as_ref().is_some_and(|open| open.driver.has_ended() || !open.sender.is_ready())
                     || head.status == StatusCode::SWITCHING_PROTOCOLS
                 {
                     *link = None;
@@ -352,7 +369,7 @@ impl Carrying<'_> {
                     Poll::Ready(None) => break,
                     // Having asked for more, let the connection bring it.
                     Poll::Pending if !driven => {
-                        link.poll_driver(cx);
+                        link.driver.poll(cx);
                         driven = true;
                     }
                     Poll::Pending => {

@@ -25,7 +25,7 @@ use tokio::{
 use crate::{
     Body, NotSent, Protocol, Reply,
     compose::{Composed, compose},
-    flight::{Flight, Job, Ride},
+    flight::{Flight, Job, Ride, watched},
     http1,
     pool::{Endpoint, Pool, Seat, Speaks},
     reading::{self, Gathering, TooBig},
@@ -133,9 +133,9 @@ enum Boarded {
 pub(crate) fn start(flight: &Rc<Flight>, job: Job) {
     let ride = Rc::new(Ride::default());
     flight.board(&job, ride.clone());
-    let flight = flight.clone();
+    let (flight, of_watch) = (flight.clone(), flight.clone());
     let of_task = ride.clone();
-    let task = tokio::task::spawn_local(async move {
+    let carrying = async move {
         let token = job.token;
         match carry(&of_task, job).await {
             Carried::Reply(reply) => {
@@ -143,12 +143,13 @@ pub(crate) fn start(flight: &Rc<Flight>, job: Job) {
                 flight.answer(token, reply);
             }
             Carried::Http1(job) => {
-                if let Err(job) = http1::start(&flight, *job) {
+                if let Some(job) = http1::start(&flight, *job) {
                     flight.answer(job.token, pool_full(&job.endpoint.pool));
                 }
             }
         }
-    });
+    };
+    let task = tokio::task::spawn_local(watched(of_watch, ride.clone(), carrying));
     ride.set_task(task.abort_handle());
 }
 

@@ -211,7 +211,7 @@ impl Connector for HttpConnector {
         }
         match job.endpoint.pool.speaks.get() {
             Speaks::Http1 => {
-                if let Err(job) = http1::start(&self.flight, job) {
+                if let Some(job) = http1::start(&self.flight, job) {
                     let reply = http2::pool_full(&job.endpoint.pool);
                     self.answer_later(&job, reply);
                 }

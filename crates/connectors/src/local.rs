@@ -85,3 +85,58 @@ impl Connector for LocalConnector {
         self.closed.set(true);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::{Body, EndpointIndex, ParticipantIndex, Request, Token};
+
+    fn call(token: u64) -> Call {
+        let request = Request { method: Method::GET, path_and_query: "/".into(), headers: Vec::new(), body: None };
+        let (participant, endpoint) = (ParticipantIndex(1), EndpointIndex(2));
+        Call { token: Token(token), participant, endpoint, request, timeout: Duration::from_secs(1) }
+    }
+
+    fn ok(call: &Call) -> Reply {
+        let status = if call.token.0 == 9 { 500 } else { 200 };
+        Reply::Answered { status, retry_after: None, headers: Vec::new(), body: Body::Empty }
+    }
+
+    type Heard = Rc<RefCell<Vec<u64>>>;
+
+    fn heard() -> (Heard, Rc<dyn Fn(Answer)>) {
+        let heard = Heard::default();
+        let to = heard.clone();
+        (heard, Rc::new(move |answer: Answer| to.borrow_mut().push(answer.token.0)))
+    }
+
+    #[test]
+    fn at_once() {
+        let (heard, sink) = heard();
+        let connector = LocalConnector::new(Delivery::Now, ok, sink);
+        connector.start(call(1));
+        connector.start(call(2));
+        assert_eq!(*heard.borrow(), [1, 2]);
+        assert_eq!((connector.in_flight(), connector.poll()), (0, 0));
+    }
+
+    #[test]
+    fn on_poll_and_cancelled() {
+        let (heard, sink) = heard();
+        let connector = LocalConnector::new(Delivery::OnPoll, ok, sink);
+        for token in 1..=3 {
+            connector.start(call(token));
+        }
+        assert_eq!(connector.in_flight(), 3);
+        assert!(heard.borrow().is_empty());
+        assert_eq!(connector.cancel(Token(2)), Cancelled::MayHaveLeft);
+        assert_eq!(connector.cancel(Token(2)), Cancelled::NotInFlight);
+        assert_eq!(connector.poll(), 2);
+        assert_eq!(*heard.borrow(), [1, 3]);
+        connector.close();
+        connector.start(call(4));
+        assert_eq!(connector.cancel(Token(4)), Cancelled::NotSent);
+    }
+}

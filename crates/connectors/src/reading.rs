@@ -53,13 +53,16 @@ fn body(text: &[u8]) -> Body {
     match json::parse(text) {
         Ok(value) => Body::Json(value),
         Err(error) => {
-            let why = match error {
-                json::Error::TooLarge { .. } | json::Error::NotFinite { .. } => Unusable::BadNumber,
-                json::Error::Syntax { .. } | json::Error::TooDeep { .. } | json::Error::Twice { .. } => {
-                    Unusable::NotJson
+            // Nothing of the body itself: details are shown and logged, bodies are not.
+            let (why, detail) = match &error {
+                json::Error::TooLarge { .. } => (Unusable::BadNumber, "a whole number does not fit 64 bits".into()),
+                json::Error::NotFinite { .. } => (Unusable::BadNumber, "a number is beyond a double".into()),
+                json::Error::Twice { .. } => (Unusable::NotJson, "a member stands twice in one object".into()),
+                json::Error::Syntax { .. } | json::Error::TooDeep { .. } => {
+                    (Unusable::NotJson, shorten(&error.to_string()))
                 }
             };
-            Body::Unusable { why, detail: shorten(&error.to_string()) }
+            Body::Unusable { why, detail }
         }
     }
 }
@@ -94,4 +97,55 @@ fn retry_after(text: &HeaderValue, now: SystemTime) -> Option<Duration> {
         at.duration_since(now).unwrap_or(Duration::ZERO)
     };
     Some(wait.min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_in_both_forms() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
+        let cases = [
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("99999999999999999999999", Some(86_400)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
+            ("Sunday, 06-Nov-94 08:49:47 GMT", Some(10)),
+            ("1.5", None),
+            ("-1", None),
+            ("", None),
+            ("tomorrow", None),
+        ];
+        for (text, want_s) in cases {
+            let got = retry_after(&HeaderValue::from_static(text), now);
+            assert_eq!(got, want_s.map(Duration::from_secs), "{text:?}");
+        }
+        assert_eq!(retry_after(&HeaderValue::from_bytes(b"\xff").expect("a value"), now), None);
+    }
+
+    #[test]
+    fn pieces_add_up_to_the_bound_and_not_past_it() {
+        let gather = |pieces: &[&'static str], bytes_max| {
+            let mut gathering = Gathering::default();
+            for piece in pieces {
+                if gathering.push(Bytes::from_static(piece.as_bytes()), bytes_max).is_err() {
+                    return "too big".to_owned();
+                }
+            }
+            match gathering.finish() {
+                Body::Empty => "empty".into(),
+                Body::Json(value) => value.to_string(),
+                Body::Unusable { why, detail } => format!("{why:?}: {detail}"),
+            }
+        };
+        assert_eq!(gather(&[], 0), "empty");
+        assert_eq!(gather(&["", "[1", "", ",2", "]"], 5), "[1,2]");
+        assert_eq!(gather(&["[1", ",2", "]"], 4), "too big");
+        assert_eq!(gather(&["[1]"], 2), "too big");
+        // What stood in the body never stands in a detail.
+        assert_eq!(gather(&["4111111111111111111111"], 99), "BadNumber: a whole number does not fit 64 bits");
+        assert_eq!(gather(&[r#"{"pin":1,"pin":2}"#], 99), "NotJson: a member stands twice in one object");
+    }
 }

@@ -89,3 +89,79 @@ pub(crate) fn chain(error: &dyn Error) -> CompactString {
     }
     shorten(&text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error around another, as libraries stack them.
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Around<E: Error + 'static>(#[source] E);
+
+    fn brief(reply: &Reply) -> String {
+        match reply {
+            Reply::NotSent { why, detail } => format!("not_sent {}: {detail}", why.as_str()),
+            Reply::RefusedStream => "refused_stream".into(),
+            Reply::Cut { detail } => format!("cut: {detail}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn evidence_decides_and_names_do_not() {
+        let pipe = || io::Error::new(ErrorKind::BrokenPipe, "pipe");
+        // A reason alone is not the peer's word: only a frame that came from there is (the loopback tests send them).
+        let reason = |reason: h2::Reason| h2::Error::from(reason);
+        let cases: [(Sent, Box<dyn Error>, &str); 8] = [
+            (Sent::No, Box::new(pipe()), "not_sent closed_before: pipe"),
+            (Sent::Perhaps, Box::new(pipe()), "cut: pipe"),
+            (Sent::No, Box::new(Around(pipe())), "not_sent closed_before: outer: pipe"),
+            (Sent::Perhaps, Box::new(Around(pipe())), "cut: outer: pipe"),
+            (
+                Sent::Perhaps,
+                Box::new(reason(h2::Reason::REFUSED_STREAM)),
+                "cut: protocol error: refused stream before processing any application logic",
+            ),
+            (
+                Sent::Perhaps,
+                Box::new(Around(reason(h2::Reason::NO_ERROR))),
+                "cut: outer: protocol error: not a result of an error",
+            ),
+            (Sent::Perhaps, Box::new(io::Error::from(ErrorKind::ConnectionRefused)), "cut: connection refused"),
+            (Sent::Perhaps, Box::new(io::Error::from(ErrorKind::NotConnected)), "cut: not connected"),
+        ];
+        for (sent, error, want) in &cases {
+            assert_eq!(brief(&broken(*sent, error.as_ref())), *want, "{sent:?} {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_counter_that_moved_is_no_proof() {
+        assert_eq!(Sent::since(7, 7), Sent::No);
+        assert_eq!(Sent::since(7, 8), Sent::Perhaps);
+    }
+
+    #[test]
+    fn connecting_fails_in_these_ways() {
+        let to: SocketAddr = "127.0.0.1:9".parse().expect("an address");
+        let cases = [
+            (ErrorKind::ConnectionRefused, NotSent::ConnectRefused),
+            (ErrorKind::ConnectionReset, NotSent::ConnectRefused),
+            (ErrorKind::TimedOut, NotSent::ConnectTimeout),
+            (ErrorKind::HostUnreachable, NotSent::Unreachable),
+            (ErrorKind::NetworkUnreachable, NotSent::Unreachable),
+            (ErrorKind::AddrNotAvailable, NotSent::Unreachable),
+            (ErrorKind::PermissionDenied, NotSent::Unreachable),
+        ];
+        for (kind, want) in cases {
+            assert_eq!(connect_failure(to, &io::Error::from(kind)).why, want, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn details_are_short() {
+        let long = io::Error::other("é".repeat(500));
+        assert!(chain(&long).len() <= 204, "{}", chain(&long).len());
+    }
+}

@@ -171,6 +171,8 @@ impl Problem {
 pub(crate) struct Report {
     problems: Vec<Problem>,
     dropped: usize,
+    /// Expressions read so far.
+    pub(crate) expressions: usize,
 }
 
 /// How many findings one file may have before the rest is only counted.
@@ -179,7 +181,10 @@ const PROBLEMS_MAX: usize = 200;
 impl Report {
     pub(crate) fn add(&mut self, problem: Problem) {
         // Two checks may meet at one place; the first to speak knows more.
-        if self.problems.iter().any(|p| p.span == problem.span && p.code == problem.code && p.message == problem.message)
+        if self
+            .problems
+            .iter()
+            .any(|p| p.span == problem.span && p.code == problem.code && p.message == problem.message)
         {
             return;
         }
@@ -231,5 +236,12 @@ fn label(span: Span, text: String, primary: bool, lines: &Lines<'_>) -> Label {
     let rest = (source.chars().count() + 1).saturating_sub(place.column);
     // What spans lines is marked to the end of its first.
     let length = if end.line == place.line { end.column.saturating_sub(place.column) } else { rest };
-    Label { line: place.line, column: place.column, length: length.clamp(1, rest.max(1)), primary, text, source: source.into() }
+    Label {
+        line: place.line,
+        column: place.column,
+        length: length.clamp(1, rest.max(1)),
+        primary,
+        text,
+        source: source.into(),
+    }
 }

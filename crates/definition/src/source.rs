@@ -30,8 +30,8 @@ pub struct Span {
 }
 
 impl Span {
-    pub(crate) fn new(start: usize, end: usize) -> Self {
-        Self { start, end: end.max(start) }
+    pub(crate) const fn new(start: usize, end: usize) -> Self {
+        Self { start, end: if end < start { start } else { end } }
     }
 
     /// The first byte only.
@@ -76,12 +76,6 @@ impl<'t> Lines<'t> {
         let Some(&start) = self.starts.get(line.wrapping_sub(1)) else { return "" };
         let end = self.starts.get(line).copied().unwrap_or(self.text.len());
         self.text[start..end].trim_end_matches(['\n', '\r'])
-    }
-
-    /// The byte range of a line (from 1) without its end.
-    pub(crate) fn span_of_line(&self, line: usize) -> Span {
-        let start = self.starts.get(line.wrapping_sub(1)).copied().unwrap_or(self.text.len());
-        Span::new(start, start + self.line(line).len())
     }
 }
 

@@ -282,7 +282,9 @@ impl<'t> Reader<'t, '_> {
                     entries.push(Entry { name: scalar.text, name_span: key.span, value });
                 }
                 Kind::Broken => {}
-                Kind::List(_) | Kind::Map(_) => self.say(Code::YamlSyntax, key.span, "the name of a field must be text"),
+                Kind::List(_) | Kind::Map(_) => {
+                    self.say(Code::YamlSyntax, key.span, "the name of a field must be text")
+                }
             }
         }
     }
@@ -306,6 +308,10 @@ impl<'t> Reader<'t, '_> {
         let at = self.bytes.byte(error.marker().index());
         let at = at.min(self.text.len().saturating_sub(1));
         let info = error.info();
+        if info.contains("recursion limit") {
+            let message = format!("nested deeper than {DEPTH_MAX} levels");
+            return self.say(Code::TooLarge, Span::new(at, at + 1), message);
+        }
         // The parser speaks of its own insides; these are the ones people meet.
         let message: Cow<'_, str> = if info.contains("mapping values are not allowed") {
             "a second \": \" in one value; put quotes around the value".into()

@@ -152,6 +152,7 @@ pub trait Journal: Send + Sync {
 
     fn figures(&self) -> Figures;
 
-    /// Makes the queue durable, seals, and ends. Every accepted part has had its completion when this returns.
+    /// Makes the queue durable, seals, and ends: when this returns, every accepted part has had its completion, and
+    /// the journal can be opened again.
     fn stop(&self);
 }

@@ -180,13 +180,8 @@ impl Disk for DirDisk {
 
     fn lock(&self) -> Result<Box<dyn Guard>, LockError> {
         let path = self.dir.join(LOCK_FILE);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(LockError::Io)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(LockError::Io)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(LockError::Held { pid: pid_in(&mut file) }),
@@ -248,6 +243,6 @@ impl DiskFile for RealFile {
 
     fn forget_cached(&self) {
         // A hint: where it is not taken, the read comes from memory and checks a little less.
-        drop(rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed));
+        let _hint = rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed);
     }
 }

@@ -106,13 +106,19 @@ pub enum Error {
     Locked { dir: String, pid: Option<u32> },
     #[error("the journal is damaged at {0}; nothing was skipped: see `tidegate doctor`, restore or repair")]
     Damage(Box<Damage>),
-    #[error("no room for {needed_bytes} bytes to secure the end of the journal: free disk space and start again: {source}")]
+    #[error(
+        "no room for {needed_bytes} bytes to secure the end of the journal: free disk space and start again: {source}"
+    )]
     DiskFull { needed_bytes: u64, source: io::Error },
     #[error("{what}: {source}")]
     Io { what: String, source: io::Error },
 }
 
 impl Error {
+    pub(crate) fn damage(damage: &Damage) -> Self {
+        Self::Damage(Box::new(damage.clone()))
+    }
+
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }

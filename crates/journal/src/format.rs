@@ -162,9 +162,10 @@ impl GroupHeader {
     }
 }
 
-/// Whether these bytes look like the start of a group of another segment: the former life of a recycled file.
-pub(crate) fn is_former_life(bytes: &[u8], segment: u64) -> bool {
-    bytes.len() >= GROUP_HEADER_BYTES && bytes[0..4] == GROUP_MAGIC && u64_at(bytes, 8) != segment
+/// Whether a group of this segment was begun here, though its header cannot be read. Whatever else lies here is zeros or
+/// the segment's former life.
+pub(crate) fn is_begun(bytes: &[u8], segment: u64) -> bool {
+    bytes.len() >= 16 && bytes[0..4] == GROUP_MAGIC && u64_at(bytes, 8) == segment
 }
 
 fn salted(salt: u64, bytes: &[u8]) -> u32 {
@@ -207,6 +208,12 @@ impl GroupFrame {
         debug_assert_eq!(batch.len() % 8, 0, "a batch is padded to 8 bytes");
         self.buffer.extend_from_slice(batch);
         self.batches += 1;
+    }
+
+    /// As `push` for `batches` batches that lie one behind the other.
+    pub fn push_all(&mut self, bytes: &[u8], batches: u32) {
+        self.buffer.extend_from_slice(bytes);
+        self.batches += batches;
     }
 
     pub fn batches(&self) -> u32 {

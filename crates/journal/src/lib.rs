@@ -18,22 +18,38 @@
 
 #![forbid(unsafe_code)]
 
-pub mod batch;
 pub mod contract;
 pub mod format;
 pub mod settings;
 
+pub mod batch;
 mod error;
-mod recovered;
-mod tails;
 
+mod file;
+mod inbox;
+mod keeper;
+mod segment;
 mod side;
+mod tails;
+mod writer;
+mod yard;
 
+mod chain;
+mod reading;
+mod recovered;
+mod recovery;
+mod survey;
+mod walk;
+
+pub mod disk;
+pub mod inspect;
 mod memory;
 
 pub use batch::{Batch, BatchHash};
 pub use contract::{Committed, Completion, Durable, Fault, Figures, Journal, Part, Refused, Status, Why};
 pub use error::{Damage, DamageKind, Error, Place, Torn};
+pub use file::{FileJournal, Opened, open, open_on};
 pub use memory::{MemoryJournal, MemoryOpened, MemoryStore};
+pub use reading::Batches;
 pub use recovered::{Recovered, RecoveredBatch, Recovery, Start, Starts, Tail};
 pub use settings::Settings;

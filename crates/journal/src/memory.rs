@@ -100,7 +100,7 @@ impl MemoryOpened {
     }
 
     /// All batches behind `starts`, in the order in which they were committed.
-    pub fn batches(&self, starts: &Starts) -> impl Iterator<Item = Result<Recovered, Error>> + use<> {
+    pub fn batches(&self, starts: &Starts) -> Result<impl Iterator<Item = Result<Recovered, Error>> + use<>, Error> {
         let mut gate = Gate::new(starts);
         let mut found = Vec::new();
         for (at, kept) in locked(&self.lease.0.record).batches.iter().enumerate() {
@@ -124,7 +124,7 @@ impl MemoryOpened {
             let group = self.recovery.last_group;
             found.push(Recovered::Damaged(Damage { place, group, batch: None, partition: Some(partition), kind }));
         }
-        found.into_iter().map(Ok)
+        Ok(found.into_iter().map(Ok))
     }
 
     /// Commits on a thread of its own, as a file journal does.
@@ -142,7 +142,8 @@ impl MemoryOpened {
     /// Commits only when [`MemoryJournal::commit`] is called.
     pub fn start_manual(self, completion: Completion) -> MemoryJournal {
         let shared = Shared {
-            lease: self.lease,
+            store: self.lease.0.clone(),
+            lease: Mutex::new(Some(self.lease)),
             queue: Mutex::new(Queue::default()),
             arrived: Condvar::new(),
             bench: Mutex::new(Bench { tails: Tails::new(self.recovery.tails, self.frozen), completion }),
@@ -159,7 +160,8 @@ pub struct MemoryJournal {
 }
 
 struct Shared {
-    lease: Lease,
+    store: MemoryStore,
+    lease: Mutex<Option<Lease>>,
     queue: Mutex<Queue>,
     arrived: Condvar,
     bench: Mutex<Bench>,
@@ -208,7 +210,7 @@ impl Shared {
         }
         let mut ended = Vec::with_capacity(parts.len());
         {
-            let mut record = locked(&self.lease.0.record);
+            let mut record = locked(&self.store.record);
             let mut figures = locked(&self.figures);
             let group = record.last_group + 1;
             for (worker, part) in parts {
@@ -263,7 +265,7 @@ impl Journal for MemoryJournal {
     }
 
     fn trimmable(&self, partition: u16, seq: u64) {
-        let mut record = locked(&self.shared.lease.0.record);
+        let mut record = locked(&self.shared.store.record);
         let known = record.trimmable.entry(partition).or_default();
         *known = (*known).max(seq);
         while let Some(head) = record.batches.front()
@@ -290,6 +292,7 @@ impl Journal for MemoryJournal {
             Some(thread) => drop(thread.join()),
             None => drop(self.shared.commit()),
         }
+        drop(locked(&self.shared.lease).take());
     }
 }
 
@@ -309,7 +312,7 @@ impl Drop for MemoryJournal {
 
 impl fmt::Debug for MemoryJournal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryJournal").field("store", &self.shared.lease.0).finish_non_exhaustive()
+        f.debug_struct("MemoryJournal").field("store", &self.shared.store).finish_non_exhaustive()
     }
 }
 

@@ -98,9 +98,13 @@ pub(crate) fn prepare(
     match filled {
         Ok(()) => Ok(Prepared { file, header: *header }),
         Err(error) => {
-            if recycled.is_none() {
-                // Only the room is at stake; the next start removes it too.
+            // Best effort, only room is at stake: the next start sorts out what is left.
+            let named = segment_name(header.segment);
+            if recycled.is_some() {
+                drop(disk.rename(&named, &made));
+            } else {
                 drop(disk.remove(&made));
+                drop(disk.remove(&named));
             }
             Err(error)
         }
@@ -149,6 +153,10 @@ impl Extents {
         self.add(header.partition, header.last_seq(), header.span());
     }
 
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.values().map(|extent| extent.bytes).sum()
+    }
+
     /// Partitions whose batches here are not all trimmable yet, with the bytes of their batches.
     pub(crate) fn needed(&self, trimmable: &BTreeMap<u16, u64>) -> impl Iterator<Item = (u16, u64)> {
         self.0.iter().filter_map(|(partition, extent)| {
@@ -162,5 +170,7 @@ impl Extents {
 #[derive(Clone, Debug)]
 pub(crate) struct Closed {
     pub(crate) header: SegmentHeader,
+    /// Groups from this number on are void; a later segment has them.
+    pub(crate) limit: u64,
     pub(crate) extents: Extents,
 }

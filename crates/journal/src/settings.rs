@@ -34,8 +34,8 @@ pub struct Settings {
     pub reserve_bytes: u64,
     /// Trimmed segments kept for recycling; more are deleted. Larger: fewer new files, more room taken while idle.
     pub spare_segments_max: usize,
-    /// When more segments than this are live, batches that pin the oldest one are moved aside, if they are a minority
-    /// of it or belong to a single partition.
+    /// When so many segments are closed and not trimmed, batches that pin the oldest one are moved to side files, if a
+    /// minority of all bytes keeps the rest.
     pub live_segments_max: usize,
     /// A journal without work seals itself after this time.
     pub seal_after: Duration,

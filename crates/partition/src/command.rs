@@ -35,6 +35,18 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The live transaction that it is about; none for a Begin.
+    pub fn subject(&self) -> Option<Seq> {
+        match self {
+            Self::Begin(_) => None,
+            Self::Answered { call, .. } | Self::Park(call) | Self::Unpark(call) => Some(call.tx),
+            Self::Wake(tx) | Self::Recover(tx) | Self::Grant(tx) | Self::Operate { tx, .. } => Some(*tx),
+            Self::Signal(signal) => Some(signal.tx),
+        }
+    }
+}
+
 /// One attempt of one call, as it travels between partition, load manager and connector.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CallRef {

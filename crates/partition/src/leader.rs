@@ -82,7 +82,7 @@ impl Leader {
         let kind = match command {
             Command::Begin(begin) => self.begin(*begin, seq, at, around, effects)?,
             other => {
-                let tx = subject(&other);
+                let tx = other.subject().unwrap_or_default();
                 let moves = self.change(tx, at, around, effects, |decider| decider.carry_out(other))?;
                 EntryKind::Moves { tx, moves }
             }
@@ -191,23 +191,13 @@ impl Leader {
             effects.push(Effect::Ended(tx));
         }
     }
-
-    /// Re-derives what a new epoch must do for one live, resident transaction: its `effects_of`.
-    ///
-    /// What was outstanding is proposed as [`Command::Recover`]; what is parked is reported again.
-    pub fn effects_of(&self, tx: &Transaction, around: &dyn Surroundings) -> Vec<Effect> {
-        crate::decide::effects_of(tx, &self.partition, around)
-    }
 }
 
-fn subject(command: &Command) -> Seq {
-    match command {
-        Command::Begin(_) => 0,
-        Command::Answered { call, .. } | Command::Park(call) | Command::Unpark(call) => call.tx,
-        Command::Wake(tx) | Command::Recover(tx) | Command::Grant(tx) => *tx,
-        Command::Signal(signal) => signal.tx,
-        Command::Operate { tx, .. } => *tx,
-    }
+/// Re-derives what a new epoch must do for one live transaction: its `effects_of`.
+///
+/// What was outstanding is proposed as [`Command::Recover`]; what is parked is reported again.
+pub fn effects_of(tx: &Transaction, partition: &Partition, around: &dyn Surroundings) -> Vec<Effect> {
+    crate::decide::effects_of(tx, partition, around)
 }
 
 /// Runs a decision; a panic quarantines this transaction and nothing else.

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use model::{Epoch, Incarnation, PartitionId, Seq, Timestamp, TxId};
 use smallvec::SmallVec;
 
-use crate::branch::StepState;
+use crate::branch::{Branch, StepState};
 use crate::entry::{Begun, Entry, EntryKind};
 use crate::locks::Locks;
 use crate::plans::Plans;
@@ -81,6 +81,7 @@ pub struct Partition {
     by_key: std::collections::BTreeMap<(CompactString, CompactString), SmallVec<[Seq; 1]>>,
     dirty: Vec<Seq>,
     removed: Vec<Seq>,
+    evicted: usize,
 }
 
 /// What changed since the last checkpoint.
@@ -122,6 +123,7 @@ impl Partition {
             by_key: std::collections::BTreeMap::new(),
             dirty: Vec::new(),
             removed: Vec::new(),
+            evicted: 0,
         }
     }
 
@@ -288,6 +290,43 @@ impl Partition {
         }
     }
 
+    /// How many rows are in memory.
+    pub fn resident_count(&self) -> usize {
+        self.live.len() - self.evicted
+    }
+
+    /// Everything that this transaction waits for is its participants.
+    pub fn is_parked(&self, seq: Seq) -> bool {
+        self.get(seq).is_some_and(|tx| {
+            let mut parked = false;
+            for step in &tx.steps {
+                match step.branch {
+                    Branch::Idle => {}
+                    Branch::Parked => parked = true,
+                    _ => return false,
+                }
+            }
+            parked
+        })
+    }
+
+    /// The last checkpoint was lost: every row in memory must be written again by the next one.
+    ///
+    /// `removed` is what that checkpoint would have deleted. Evicted rows are those of an earlier one, which still
+    /// has them.
+    pub fn forget_rows(&mut self, removed: Vec<Seq>) {
+        self.removed.extend(removed);
+        let mut seqs: Vec<Seq> = Vec::new();
+        for (seq, slot) in &mut self.live {
+            if slot.tx.is_some() && !slot.dirty {
+                slot.dirty = true;
+                seqs.push(*seq);
+            }
+        }
+        seqs.sort_unstable();
+        self.dirty.extend(seqs);
+    }
+
     pub fn live_count(&self) -> usize {
         self.live.len()
     }
@@ -297,6 +336,11 @@ impl Partition {
         let mut seqs: Vec<Seq> = self.live.keys().copied().collect();
         seqs.sort_unstable();
         seqs
+    }
+
+    /// Live transactions whose row is in memory, in no order that means anything.
+    pub fn residents(&self) -> impl Iterator<Item = &Transaction> {
+        self.live.values().filter_map(|slot| slot.tx.as_deref())
     }
 
     /// The earliest time at which something is due.
@@ -329,6 +373,7 @@ impl Partition {
         match self.live.get_mut(&seq) {
             Some(slot) if !slot.dirty && slot.has_row && slot.tx.is_some() => {
                 slot.tx = None;
+                self.evicted += 1;
                 true
             }
             _ => false,
@@ -341,6 +386,7 @@ impl Partition {
             && slot.tx.is_none()
         {
             slot.tx = Some(Box::new(tx));
+            self.evicted -= 1;
         }
     }
 
@@ -354,6 +400,7 @@ impl Partition {
         self.index_lock(&tx);
         self.index_key(&tx);
         let tx = keep.then(|| Box::new(tx));
+        self.evicted += usize::from(!keep);
         self.live.insert(seq, Slot { tx, dirty: false, has_row: true, wakes_at });
     }
 }

@@ -38,8 +38,8 @@ pub enum Var {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expr {
-    /// A literal. A whole number here is an integer; a double literal such as `2.0` is
-    /// `Call(ToDouble, [Const(2)])`, because a JSON number with a whole value is always an integer.
+    /// A literal. A whole number here is an integer; a double literal with a whole value, such as `2.0` or
+    /// `1e300`, is `Call(ToDouble, [Const("2.0")])`, because a JSON number with a whole value is always an integer.
     Const(#[serde(with = "crate::as_text::value")] Value),
     Var(Var),
     /// `of.field`: an error if it is missing.

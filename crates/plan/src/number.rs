@@ -144,8 +144,11 @@ pub fn is_multiple(number: &Number, unit: &Number) -> bool {
     }
     let (mut n_digits, mut unit_digits) = ([0; 20], [0; 20]);
     let (n, unit) = (Decimal::of(number, &mut n_digits), Decimal::of(unit, &mut unit_digits));
+    if unit.is_zero() {
+        return false;
+    }
     if n.is_zero() {
-        return !unit.is_zero();
+        return true;
     }
     // Both as integers at the finer of the two scales: the remainder of the one by the other, digit by digit.
     let scale = n.scale().min(unit.scale());
@@ -158,7 +161,7 @@ pub fn is_multiple(number: &Number, unit: &Number) -> bool {
             return false;
         }
     }
-    if modulus == 0 || n_zeros > 4_000 {
+    if n_zeros > 4_000 {
         return false;
     }
     let mut rest: u128 = 0;
@@ -293,8 +296,8 @@ fn exponent(text: &[u8]) -> i64 {
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
     };
-    let size = digits.iter().fold(0i64, |n, d| {
-        if n > 1_000_000_000_000 { n } else { n * 10 + i64::from(d.wrapping_sub(b'0').min(9)) }
-    });
+    let size = digits
+        .iter()
+        .fold(0i64, |n, d| if n > 1_000_000_000_000 { n } else { n * 10 + i64::from(d.wrapping_sub(b'0').min(9)) });
     if negative { -size } else { size }
 }

@@ -118,6 +118,6 @@ impl Participant {
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, crate::saga::BadPlan> {
-        serde_json::from_slice(bytes).map_err(|e| crate::saga::BadPlan(e.to_string()))
+        crate::saga::from_stored(bytes)
     }
 }

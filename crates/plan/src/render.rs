@@ -11,7 +11,7 @@ use compact_str::CompactString;
 use model::{CallKey, Number, Value, json};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::eval::run::{Env, Val, kind_of, run, transaction_id};
+use crate::eval::run::{Env, Val, direct, kind_of, run, transaction_id};
 use crate::eval::{COST_MAX, EvalError, Scope};
 use crate::expr::{Expr, Var};
 use crate::number;
@@ -117,10 +117,7 @@ pub fn render_value(template: &ValueTemplate, scope: &Scope<'_>) -> Result<Value
 
 /// A participant's header with its secrets. Expressions have no place there; a value with a control character
 /// (a secret file that ends in a line break) cannot be sent.
-pub fn resolve_secrets(
-    template: &TextTemplate,
-    secret: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, EvalError> {
+pub fn resolve_secrets(template: &TextTemplate, secret: &dyn Fn(&str) -> Option<String>) -> Result<String, EvalError> {
     let mut out = String::new();
     for part in &template.0 {
         match part {
@@ -195,9 +192,9 @@ fn push_text(template: &TextTemplate, scope: &Scope<'_>, out: &mut impl std::fmt
 
 fn push_json(template: &ValueTemplate, scope: &Scope<'_>, out: &mut Vec<u8>) -> Result<(), EvalError> {
     match template {
-        ValueTemplate::Literal(value) => json::write(value, out),
+        ValueTemplate::Literal(value) => push_value(value, out),
         ValueTemplate::Expr(expr) => push_expr(expr, scope, out)?,
-        ValueTemplate::Text(text) => json::write_text(&render_text(text, scope)?, out),
+        ValueTemplate::Text(text) => push_quoted(&render_text(text, scope)?, out),
         ValueTemplate::List(items) => {
             out.push(b'[');
             for (place, item) in items.iter().enumerate() {
@@ -214,7 +211,7 @@ fn push_json(template: &ValueTemplate, scope: &Scope<'_>, out: &mut Vec<u8>) -> 
                 if place > 0 {
                     out.push(b',');
                 }
-                json::write_text(name, out);
+                push_quoted(name, out);
                 out.push(b':');
                 push_json(value, scope, out)?;
             }
@@ -224,7 +221,31 @@ fn push_json(template: &ValueTemplate, scope: &Scope<'_>, out: &mut Vec<u8>) -> 
     Ok(())
 }
 
+/// Appends text as a JSON string. Most needs no escape, which one look without branches tells.
+fn push_quoted(text: &str, out: &mut Vec<u8>) {
+    let plain = text.bytes().fold(true, |plain, b| plain & (b >= 0x20) & (b != b'"') & (b != b'\\'));
+    if plain {
+        out.reserve(text.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        json::write_text(text, out);
+    }
+}
+
+fn push_value(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Text(text) => push_quoted(text, out),
+        other => json::write(other, out),
+    }
+}
+
 fn push_expr(expr: &Expr, scope: &Scope<'_>, out: &mut Vec<u8>) -> Result<(), EvalError> {
+    if let Some(value) = direct(expr, scope) {
+        push_value(value, out);
+        return Ok(());
+    }
     if let Some(name) = Name::of(expr, scope)? {
         // Names are base 32, digits and hyphens: nothing to escape.
         out.push(b'"');
@@ -234,8 +255,8 @@ fn push_expr(expr: &Expr, scope: &Scope<'_>, out: &mut Vec<u8>) -> Result<(), Ev
     }
     let cost = Cell::new(COST_MAX);
     match run(expr, &Env::new(scope, &cost), 0)? {
-        Val::Ref(value) => json::write(value, out),
-        Val::Own(value) => json::write(&value, out),
+        Val::Ref(value) => push_value(value, out),
+        Val::Own(value) => push_value(&value, out),
         Val::Double(double) => {
             json::write_number(&number::from_double(double).ok_or(EvalError::Overflow)?, out);
         }
@@ -245,6 +266,9 @@ fn push_expr(expr: &Expr, scope: &Scope<'_>, out: &mut Vec<u8>) -> Result<(), Ev
 
 /// Hands the text of an expression to `then` without allocating it.
 fn with_text<T>(expr: &Expr, scope: &Scope<'_>, then: impl FnOnce(&str) -> T) -> Result<T, EvalError> {
+    if let Some(Value::Text(text)) = direct(expr, scope) {
+        return Ok(then(text));
+    }
     if let Some(name) = Name::of(expr, scope)? {
         return Ok(then(name.as_str()));
     }

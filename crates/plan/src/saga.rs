@@ -152,6 +152,7 @@ pub enum OnUnknown {
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "a plan is held once, and nearly every step has an undo")]
 pub enum Undo {
     /// Nothing to undo: a read, a wait, a step after the pivot, or `compensate: none`.
     Nothing,
@@ -172,7 +173,7 @@ impl Saga {
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BadPlan> {
-        serde_json::from_slice(bytes).map_err(|e| BadPlan(e.to_string()))
+        from_stored(bytes)
     }
 
     pub fn hash_of(bytes: &[u8]) -> PlanHash {
@@ -197,6 +198,43 @@ impl Step {
             Action::Wait(_) => None,
         }
     }
+}
+
+/// How deep stored JSON may be nested: a body 32 levels deep (three brackets each) with an expression of
+/// [`crate::eval::DEPTH_MAX`] (two each) at its bottom, and the plan around it.
+const STORED_DEPTH_MAX: usize = 256;
+
+/// Reads stored JSON. `serde_json`'s own bound of 128 is too low for plans that `definition` accepts.
+pub(crate) fn from_stored<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, BadPlan> {
+    if nesting(bytes) > STORED_DEPTH_MAX {
+        return Err(BadPlan(format!("nested deeper than {STORED_DEPTH_MAX} levels")));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    reader.disable_recursion_limit();
+    let plan = T::deserialize(&mut reader).map_err(|e| BadPlan(e.to_string()))?;
+    reader.end().map_err(|e| BadPlan(e.to_string()))?;
+    Ok(plan)
+}
+
+/// The most brackets open at once, those inside strings not counted.
+fn nesting(bytes: &[u8]) -> usize {
+    let (mut open, mut most) = (0usize, 0);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ if in_text => {}
+            b'{' | b'[' => {
+                open += 1;
+                most = most.max(open);
+            }
+            b'}' | b']' => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
 }
 
 /// Stored plan bytes that cannot be read.

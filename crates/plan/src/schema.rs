@@ -11,41 +11,71 @@ mod validate;
 /// No more than so many violations of one input are reported.
 pub const VIOLATIONS_MAX: usize = 20;
 
-/// A checked schema. Every constraint that is absent does not constrain.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A checked schema. Every constraint that is absent does not constrain, and is not stored, so that a new kind
+/// of constraint leaves the bytes of older plans as they are.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Schema {
     /// Empty: any kind.
+    #[serde(skip_serializing_if = "is_default")]
     pub kinds: Vec<Kind>,
+    #[serde(skip_serializing_if = "is_default")]
     pub title: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
     pub description: Option<String>,
     /// Sorted by name.
+    #[serde(skip_serializing_if = "is_default")]
     pub properties: Vec<(CompactString, Schema)>,
+    #[serde(skip_serializing_if = "is_default")]
     pub required: Vec<CompactString>,
     /// `additionalProperties: false`.
+    #[serde(skip_serializing_if = "is_default")]
     pub closed: bool,
     /// `additionalProperties: {…}`: what unnamed members must be.
+    #[serde(skip_serializing_if = "is_default")]
     pub additional: Option<Box<Schema>>,
+    #[serde(skip_serializing_if = "is_default")]
     pub items: Option<Box<Schema>>,
+    #[serde(skip_serializing_if = "is_default")]
     pub min_items: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
     pub max_items: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
     pub unique_items: bool,
+    #[serde(skip_serializing_if = "is_default")]
     pub min_properties: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
     pub max_properties: Option<u64>,
     /// In characters.
+    #[serde(skip_serializing_if = "is_default")]
     pub min_length: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
     pub max_length: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
     pub pattern: Option<Pattern>,
     /// `date-time`, `date`, `uuid`, `email`, `uri`: asserted.
+    #[serde(skip_serializing_if = "is_default")]
     pub format: Option<CompactString>,
+    #[serde(skip_serializing_if = "is_default")]
     pub minimum: Option<Bound>,
+    #[serde(skip_serializing_if = "is_default")]
     pub maximum: Option<Bound>,
+    #[serde(skip_serializing_if = "is_default")]
     pub exclusive_minimum: Option<Bound>,
+    #[serde(skip_serializing_if = "is_default")]
     pub exclusive_maximum: Option<Bound>,
+    #[serde(skip_serializing_if = "is_default")]
     pub multiple_of: Option<Bound>,
+    #[serde(skip_serializing_if = "is_default")]
     pub enumeration: Vec<Constant>,
+    #[serde(skip_serializing_if = "is_default")]
     pub constant: Option<Constant>,
     /// `x-sensitive: true`: masked wherever it is shown.
+    #[serde(skip_serializing_if = "is_default")]
     pub sensitive: bool,
 }
 

@@ -118,7 +118,8 @@ fn comparing_numbers() {
         ("9007199254740992.0 < input.wide", "true"),
         ("input.big == 18446744073709551615", "true"),
         ("input.big > 9223372036854775807", "true"),
-        ("input.big < 1e20 * 1.0", "type"),
+        ("input.big < 1e20", "true"),
+        ("-1e20 < input.n", "true"),
         ("input.price == 1.1", "true"),
         ("input.price < 2", "true"),
         ("input.price > 1", "true"),
@@ -130,8 +131,7 @@ fn comparing_numbers() {
         ("1e-300 > 0", "true"),
         ("1.5 == \"1.5\"", "false"),
         ("1 < \"2\"", "type"),
-    ]
-    .map(|case| if case.0.contains("1e20") { ("input.big < double(\"1e20\")", "true") } else { case }));
+    ]);
 }
 
 #[test]
@@ -240,23 +240,13 @@ fn reading() {
         ("steps.s1.result.x", "missing"),
         ("steps.s1.outcome == \"done\" ? steps.s1.result.x : 0", "0"),
         ("signal.body.decision", "\"SET\""),
-        ("transaction.id", "\"tx_06aajc9cyr027081000000001a\""),
-        ("call.key", "\"06aajc9cyr027081000000001a-0c0\""),
-        ("steps.s1.call_key", "\"06aajc9cyr027081000000001a-1c0\""),
-    ]
-    .map(|case| if case.1.contains("06aajc") { (case.0, known_name(case.0)) } else { case }));
-}
-
-/// Ids are checked in `model`; here only that the right one is read.
-fn known_name(text: &str) -> &'static str {
-    let tx = world::tx();
-    let id = tx.to_string();
-    let text = match text {
-        "transaction.id" => format!("\"{id}\""),
-        "call.key" => format!("\"{}-0c0\"", &id[3..]),
-        _ => format!("\"{}-1c0\"", &id[3..]),
-    };
-    Box::leak(text.into_boxed_str())
+    ]);
+    let id = world::tx().to_string();
+    check(&[
+        ("transaction.id", &format!("\"{id}\"")),
+        ("call.key", &format!("\"{}-0c0\"", &id[3..])),
+        ("steps.s1.call_key", &format!("\"{}-1c0\"", &id[3..])),
+    ]);
 }
 
 #[test]
@@ -414,7 +404,6 @@ fn what_costs_too_much_is_refused() {
     assert_eq!(outcome(&nested), "cost");
     // Running out is final: it does not yield to the other side.
     assert_eq!(outcome(&format!("size({nested}) > 0 || true")), "cost");
-    assert_eq!(outcome(&format!("{}1", "-(".repeat(3)).replace("-(1", "-(1)") .replace("-(-(-(1)", "-(-(-(1)))")), "-1");
     let deep = format!("{}true{}", "!(".repeat(70), ")".repeat(70));
     assert_eq!(outcome(&deep), "cost");
     let doubling = "[\"0123456789012345678901234567890123456789012345678901234567890123\"]";

@@ -1,25 +1,44 @@
 //! The handle to a running node: cheap to clone, safe to share between threads.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use compact_str::CompactString;
-use model::TxId;
+use model::id::PartitionScope;
+use model::{TxId, partition_of};
+use partition::Operator;
+use tokio::sync::oneshot;
 
 use crate::answer::{Answer, Until};
-use crate::catalog::{Applied, ApplyRefused, DefinitionReport, SourceText};
-use crate::query::{Counted, Filter, GroupBy, Page};
-use crate::refusal::Refusal;
-use crate::report::{Family, NodeReport, ParticipantReport, Readiness};
+use crate::applying;
+use crate::catalog::{Applied, ApplyRefused, DefinitionReport, PauseReport, SourceText, VersionReport};
+use crate::idempotency::Known;
+use crate::inbox::{Note, ResolveOrder, Responder, Waiter};
+use crate::numbers::bump;
+use crate::prepare::{Prepared, TENANT, prepare};
+use crate::refusal::{Accepted, Refusal};
+use crate::report::{NodeReport, ParticipantReport, Readiness};
 use crate::settings::{Components, Settings};
-use crate::submission::{SignalOrder, Submission, Verb};
-use crate::view::Detail;
+use crate::shared::Shared;
+use crate::start::Threads;
+use crate::submission::{SignalOrder, SignalTo, Submission, Verb};
+use crate::view::{Detail, View};
+
+const RETRY_SOON: Duration = Duration::from_secs(1);
 
 /// A running node.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Engine {
-    #[allow(dead_code)]
-    shared: Arc<()>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) threads: Arc<Threads>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("data", &self.shared.settings.data).finish_non_exhaustive()
+    }
 }
 
 /// Why a node did not start.
@@ -29,82 +48,407 @@ pub struct StartError(pub String);
 
 impl Engine {
     /// Opens the data directory, replays, and starts the workers. Returns when it may take work.
-    pub fn start(_settings: Settings, _components: Components) -> Result<Self, StartError> {
-        Err(StartError("under construction".into()))
+    pub fn start(settings: Settings, components: Components) -> Result<Self, StartError> {
+        crate::start::start(settings, components)
     }
 
     /// Begins a transaction and waits for it, at most `wait`. Zero: answers as soon as it is accepted.
-    pub async fn submit(&self, _order: Submission, _wait: Duration, _until: Until) -> Result<Answer, Refusal> {
-        Err(Refusal::Internal("under construction".into()))
+    pub async fn submit(&self, order: Submission, wait: Duration, until: Until) -> Result<Answer, Refusal> {
+        let (to, answer) = oneshot::channel();
+        let waits = (!wait.is_zero()).then_some(until);
+        let waiter = Waiter { until: waits, detail: Detail::Answer, replayed: false, to: Responder::Once(to) };
+        let key = self.offer(order, waiter)?;
+        self.await_answer(answer, wait, key).await
+    }
+
+    /// Begins a transaction; `done` is called on a worker's thread with the answer, and must hand over and return.
+    ///
+    /// # Errors
+    /// What can be said at once is said here, and `done` is not called.
+    pub fn submit_with(
+        &self,
+        order: Submission,
+        until: Option<Until>,
+        done: impl FnOnce(Result<Answer, Refusal>) + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let to = Responder::Call(Box::new(done));
+        self.offer(order, Waiter { until, detail: Detail::Answer, replayed: false, to }).map(|_| ())
+    }
+
+    /// Checks a submission and sends it to its worker. Gives the hash that finds it.
+    fn offer(&self, order: Submission, waiter: Waiter) -> Result<u128, Refusal> {
+        let tables = self.shared.tables();
+        let prepared = prepare(order, &tables, self.shared.partitions)?;
+        let scope = prepared.scope;
+        // A known key is answered before admission (SEMANTICS 26).
+        match self.shared.keys.reserve(scope, prepared.digest) {
+            None => {}
+            Some(Known::Pending { digest } | Known::Live { digest, .. }) if digest != prepared.digest => {
+                let first = match self.shared.keys.get(scope) {
+                    Some(Known::Live { id, .. }) => id,
+                    _ => TxId(0),
+                };
+                return Err(Refusal::KeyReused { first });
+            }
+            Some(Known::Live { id, .. }) => {
+                bump(&self.shared.numbers.replayed);
+                let waiter = Waiter { replayed: true, ..waiter };
+                match self.shared.inbox_of(id) {
+                    Some(inbox) => inbox.send(Note::Look { tx: id, waiter }),
+                    None => return Err(Refusal::NoTransaction(id)),
+                }
+                return Ok(scope);
+            }
+            // It is on its way: this one follows, and finds it there.
+            Some(Known::Pending { .. }) => {
+                self.shared.worker_of(prepared.partition).send(Note::Begin(Box::new(prepared), waiter));
+                return Ok(scope);
+            }
+        }
+        match self.ended(&prepared, &waiter) {
+            Ok(None) => {}
+            Ok(Some(answer)) => {
+                self.shared.keys.remove(scope);
+                bump(&self.shared.numbers.replayed);
+                waiter.to.send(Ok(answer));
+                return Ok(scope);
+            }
+            Err(refusal) => {
+                self.shared.keys.remove(scope);
+                return Err(refusal);
+            }
+        }
+        if let Err(refusal) = self.admit() {
+            self.shared.keys.remove(scope);
+            return Err(refusal);
+        }
+        let inbox = self.shared.worker_of(prepared.partition);
+        if inbox.begin(Note::Begin(Box::new(prepared), waiter)).is_err() {
+            self.shared.keys.remove(scope);
+            bump(&self.shared.numbers.refused_full);
+            let what = "the node has as many submissions waiting as it may".to_owned();
+            return Err(Refusal::Full { what, retry_after: RETRY_SOON, accepted: Accepted::No });
+        }
+        Ok(scope)
+    }
+
+    /// The answer of an ended transaction that this submission repeats.
+    fn ended(&self, prepared: &Prepared, waiter: &Waiter) -> Result<Option<Answer>, Refusal> {
+        let found = self.shared.history.find_idempotency(prepared.scope).map_err(internal)?;
+        let Some(record) = found.into_iter().next() else { return Ok(None) };
+        let tables = self.shared.tables();
+        let tx = wire::row::read(&record.row, |_| Some(0)).map_err(internal)?;
+        if tx.submission_digest != prepared.digest {
+            return Err(Refusal::KeyReused { first: tx.id });
+        }
+        let hash = wire::row::plan_of(&record.row).map_err(internal)?;
+        let Some(plan) = tables.plans.get(&hash) else {
+            return Err(Refusal::Internal(format!("the plan of {} is missing", tx.id)));
+        };
+        let view = View { tx: &tx, plan: &plan.saga, now: self.shared.clock.now(), detail: waiter.detail };
+        let body = Bytes::from((self.shared.renderer)(&view));
+        Ok(Some(Answer { id: tx.id, decided: true, replayed: true, body }))
+    }
+
+    /// Whether new work may come in at all.
+    fn admit(&self) -> Result<(), Refusal> {
+        let no = |what: String| {
+            bump(&self.shared.numbers.refused_unavailable);
+            Err(Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::No })
+        };
+        if self.shared.admits.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.readiness() {
+            Readiness::Ready => Ok(()),
+            Readiness::NotReady(why) => no(why),
+        }
+    }
+
+    async fn await_answer(
+        &self,
+        answer: oneshot::Receiver<Result<Answer, Refusal>>,
+        wait: Duration,
+        scope: u128,
+    ) -> Result<Answer, Refusal> {
+        let gone = || Refusal::Unavailable {
+            what: "the node stopped before it could answer; ask again with the same idempotency key".into(),
+            retry_after: RETRY_SOON,
+            accepted: Accepted::Unknown,
+        };
+        if wait.is_zero() {
+            return answer.await.unwrap_or_else(|_| Err(gone()));
+        }
+        match tokio::time::timeout(wait, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
+            // The end of the wait never ends the transaction: it is answered as it stands.
+            Err(_) => match self.shared.keys.get(scope) {
+                Some(Known::Live { id, .. }) => self.get(id, Duration::ZERO, Until::Outcome, Detail::Answer).await,
+                Some(Known::Pending { .. }) => Err(gone()),
+                None => match self.shared.history.find_idempotency(scope).map_err(internal)?.first() {
+                    Some(record) => self.get(TxId(record.id), Duration::ZERO, Until::Outcome, Detail::Answer).await,
+                    None => Err(gone()),
+                },
+            },
+        }
     }
 
     /// A transaction by id, at once or after waiting until it is decided or ended, at most `wait`.
-    pub async fn get(&self, _id: TxId, _wait: Duration, _until: Until, _detail: Detail) -> Result<Answer, Refusal> {
-        Err(Refusal::Internal("under construction".into()))
+    pub async fn get(&self, id: TxId, wait: Duration, until: Until, detail: Detail) -> Result<Answer, Refusal> {
+        let Some(inbox) = self.shared.inbox_of(id) else { return Err(Refusal::NoTransaction(id)) };
+        if !wait.is_zero() {
+            let (to, answer) = oneshot::channel();
+            let waiter = Waiter { until: Some(until), detail, replayed: false, to: Responder::Once(to) };
+            inbox.send(Note::Look { tx: id, waiter });
+            match tokio::time::timeout(wait, answer).await {
+                Ok(Ok(Err(Refusal::NoTransaction(_)))) => return self.from_history(id, detail),
+                Ok(Ok(answer)) => return answer,
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        let (to, answer) = oneshot::channel();
+        inbox.send(Note::Look { tx: id, waiter: Waiter { until: None, detail, replayed: false, to: Responder::Once(to) } });
+        match answer.await {
+            Ok(Err(Refusal::NoTransaction(_))) => self.from_history(id, detail),
+            Ok(answer) => answer,
+            Err(_) => Err(stopped()),
+        }
     }
 
-    pub async fn list(&self, _filter: Filter, _limit: usize, _cursor: Option<String>) -> Result<Page, Refusal> {
-        Err(Refusal::Internal("under construction".into()))
+    fn from_history(&self, id: TxId, detail: Detail) -> Result<Answer, Refusal> {
+        let Some(record) = self.shared.history.get(id.0).map_err(internal)? else {
+            return Err(self.unknown(id));
+        };
+        let body = self.render_record(&record.row, detail)?;
+        Ok(Answer { id, decided: true, replayed: false, body })
     }
 
-    pub async fn count(&self, _filter: Filter, _group_by: Vec<GroupBy>) -> Result<Vec<Counted>, Refusal> {
-        Err(Refusal::Internal("under construction".into()))
+    pub(crate) fn render_record(&self, row: &[u8], detail: Detail) -> Result<Bytes, Refusal> {
+        let tables = self.shared.tables();
+        let hash = wire::row::plan_of(row).map_err(internal)?;
+        let plan = tables.plans.get(&hash).ok_or_else(|| Refusal::Internal("the plan of a stored row is missing".into()))?;
+        let tx = wire::row::read(row, |_| Some(0)).map_err(internal)?;
+        let view = View { tx: &tx, plan: &plan.saga, now: self.shared.clock.now(), detail };
+        Ok(Bytes::from((self.shared.renderer)(&view)))
+    }
+
+    fn unknown(&self, id: TxId) -> Refusal {
+        let now = self.shared.clock.now();
+        if now.since(id.began_at()) > self.shared.settings.history_retention && id.began_at() < now {
+            Refusal::PastRetention(id)
+        } else {
+            Refusal::NoTransaction(id)
+        }
     }
 
     /// Cancel, retry or resolve. `who` and `why` go into the history for ever.
-    pub async fn operate(&self, _id: TxId, _verb: Verb, _who: CompactString, _why: CompactString) -> Result<Answer, Refusal> {
-        Err(Refusal::Internal("under construction".into()))
+    pub async fn operate(&self, id: TxId, verb: Verb, who: CompactString, why: CompactString) -> Result<Answer, Refusal> {
+        let Some(inbox) = self.shared.inbox_of(id) else { return Err(Refusal::NoTransaction(id)) };
+        let (to, answer) = oneshot::channel();
+        let waiter = Waiter { until: None, detail: Detail::Full, replayed: false, to: Responder::Once(to) };
+        inbox.send(match verb {
+            Verb::Cancel => Note::Operate { tx: id, verb: Operator::Cancel, who, why, waiter },
+            Verb::Retry => Note::Operate { tx: id, verb: Operator::Retry, who, why, waiter },
+            Verb::Resolve { step, direction, done, result } => {
+                let order = ResolveOrder { direction, done, result: result.map(Arc::new) };
+                Note::Resolve { tx: id, step, order, who, why, waiter }
+            }
+        });
+        match answer.await {
+            Ok(Err(Refusal::NoTransaction(_))) => match self.from_history(id, Detail::Summary) {
+                Ok(_) => Err(Refusal::Conflict(format!("{id} has ended"))),
+                Err(refusal) => Err(refusal),
+            },
+            Ok(answer) => answer,
+            Err(_) => Err(stopped()),
+        }
     }
 
     /// Delivers a signal; the answer names the transaction that took it.
-    pub async fn signal(&self, _order: SignalOrder) -> Result<Answer, Refusal> {
-        Err(Refusal::Internal("under construction".into()))
+    pub async fn signal(&self, order: SignalOrder) -> Result<Answer, Refusal> {
+        let SignalOrder { to, signal, body, idempotency_key } = order;
+        let tx = match to {
+            SignalTo::Transaction(tx) => tx,
+            SignalTo::Key { definition, key } => self.find_awaiting(&definition, &key, &signal).await?,
+        };
+        let Some(inbox) = self.shared.inbox_of(tx) else { return Err(Refusal::NoTransaction(tx)) };
+        let (to, answer) = oneshot::channel();
+        let waiter = Waiter { until: None, detail: Detail::Answer, replayed: false, to: Responder::Once(to) };
+        inbox.send(Note::Signal { tx, name: signal, idempotency_key, body: Arc::new(body), waiter });
+        match answer.await {
+            Ok(Err(Refusal::NoTransaction(_))) => match self.from_history(tx, Detail::Summary) {
+                Ok(_) => Err(Refusal::Conflict(format!("{tx} has ended"))),
+                Err(refusal) => Err(refusal),
+            },
+            Ok(answer) => answer,
+            Err(_) => Err(stopped()),
+        }
+    }
+
+    async fn find_awaiting(&self, definition: &str, key: &str, signal: &str) -> Result<TxId, Refusal> {
+        if !self.shared.tables().definitions.contains_key(definition) {
+            return Err(Refusal::NoDefinition { name: definition.into(), version: None });
+        }
+        let partition = partition_of(TENANT, PartitionScope::Key(key), self.shared.partitions);
+        let (to, found) = oneshot::channel();
+        self.shared.worker_of(partition).send(Note::Await {
+            partition,
+            definition: definition.into(),
+            key: key.into(),
+            signal: signal.into(),
+            to,
+        });
+        let found = found.await.map_err(|_| stopped())?;
+        match found.as_slice() {
+            [one] => Ok(*one),
+            [] => self.recent_signal(definition, key).await,
+            _ => Err(Refusal::SeveralLive { definition: definition.into(), key: key.into() }),
+        }
+    }
+
+    /// The only live transaction of the key has had the signal: it says whether this is the same one again.
+    async fn recent_signal(&self, definition: &str, key: &str) -> Result<TxId, Refusal> {
+        let filter = crate::query::Filter {
+            definition: Some(definition.into()),
+            key: Some(key.into()),
+            ..Default::default()
+        };
+        let live = self.list_live(&filter, None, 2).await?;
+        match live.as_slice() {
+            [(one, _)] => Ok(*one),
+            _ => Err(Refusal::NoneLive { definition: definition.into(), key: key.into() }),
+        }
     }
 
     /// Checks and applies files, all or nothing.
-    pub async fn apply(&self, _files: Vec<SourceText>, _dry_run: bool, _who: &str) -> Result<Applied, ApplyRefused> {
-        Err(ApplyRefused::Unavailable("under construction".into()))
+    pub async fn apply(&self, files: Vec<SourceText>, dry_run: bool, who: &str) -> Result<Applied, ApplyRefused> {
+        if !dry_run && let Readiness::NotReady(why) = self.readiness() {
+            return Err(ApplyRefused::Unavailable(why));
+        }
+        let shared = Arc::clone(&self.shared);
+        let applied = tokio::task::spawn_blocking(move || applying::apply(&shared, files, dry_run)).await;
+        let applied = applied.map_err(|e| ApplyRefused::Unavailable(e.to_string()))?;
+        if let Ok(applied) = &applied
+            && !dry_run
+        {
+            tracing::info!(who, objects = applied.objects.len(), "files applied");
+        }
+        applied
     }
 
     pub fn definitions(&self) -> Vec<DefinitionReport> {
-        Vec::new()
+        let tables = self.shared.tables();
+        let running = self.shared.running_by_plan();
+        tables
+            .definitions
+            .iter()
+            .map(|(name, definition)| DefinitionReport {
+                name: name.to_string(),
+                active_version: definition.active,
+                paused: definition.paused.clone(),
+                versions: definition
+                    .versions
+                    .values()
+                    .map(|v| VersionReport {
+                        version: v.saga.version,
+                        running: running.get(&v.hash).copied().unwrap_or(0),
+                        text: v.text.clone(),
+                        plan: Arc::clone(&v.saga),
+                    })
+                    .collect(),
+            })
+            .collect()
     }
 
     pub fn definition(&self, name: &str) -> Option<DefinitionReport> {
         self.definitions().into_iter().find(|d| d.name == name)
     }
 
-    pub async fn activate(&self, _name: &str, _version: u32, _who: &str) -> Result<DefinitionReport, Refusal> {
-        Err(Refusal::Internal("under construction".into()))
+    pub async fn activate(&self, name: &str, version: u32, who: &str) -> Result<DefinitionReport, Refusal> {
+        if self.shared.tables().active(name, Some(version)).is_none() {
+            return Err(Refusal::NoDefinition { name: name.into(), version: Some(version) });
+        }
+        tracing::info!(who, definition = name, version, "a version is made active");
+        let (shared, owned) = (Arc::clone(&self.shared), name.to_owned());
+        on_disk(move || applying::activate(&shared, &owned, version)).await?;
+        self.definition(name).ok_or_else(|| Refusal::NoDefinition { name: name.into(), version: Some(version) })
     }
 
     /// Pauses a definition (new submissions are refused with 409) or resumes it.
-    pub async fn pause_definition(&self, _name: &str, _pause: Option<String>, _who: &str) -> Result<DefinitionReport, Refusal> {
-        Err(Refusal::Internal("under construction".into()))
+    pub async fn pause_definition(&self, name: &str, pause: Option<String>, who: &str) -> Result<DefinitionReport, Refusal> {
+        if self.definition(name).is_none() {
+            return Err(Refusal::NoDefinition { name: name.into(), version: None });
+        }
+        self.set_pause("definition", name, pause, who).await?;
+        self.definition(name).ok_or_else(|| Refusal::NoDefinition { name: name.into(), version: None })
+    }
+
+    async fn set_pause(&self, kind: &'static str, name: &str, pause: Option<String>, who: &str) -> Result<(), Refusal> {
+        let since = self.shared.clock.now();
+        tracing::info!(who, kind, name, reason = pause.as_deref(), "{}", if pause.is_some() { "paused" } else { "resumed" });
+        let pause = pause.map(|reason| PauseReport { reason, who: who.to_owned(), since });
+        let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
+        on_disk(move || applying::set_pause(&shared, kind, &name, pause)).await
     }
 
     pub fn participants(&self) -> Vec<ParticipantReport> {
-        Vec::new()
+        self.shared.participants()
     }
 
     /// Pauses all calls to a participant with a reason, or resumes them (`None`) as a ramp.
-    pub async fn pause_participant(&self, _name: &str, _pause: Option<String>, _who: &str) -> Result<ParticipantReport, Refusal> {
-        Err(Refusal::Internal("under construction".into()))
+    pub async fn pause_participant(&self, name: &str, pause: Option<String>, who: &str) -> Result<ParticipantReport, Refusal> {
+        let missing = || Refusal::NoObject { kind: "participant", name: name.into() };
+        if self.shared.tables().participant(name).is_none() {
+            return Err(missing());
+        }
+        self.set_pause("participant", name, pause, who).await?;
+        self.participants().into_iter().find(|p| p.name == name).ok_or_else(missing)
     }
 
     pub fn readiness(&self) -> Readiness {
-        Readiness::NotReady("starting".into())
+        self.shared.readiness()
     }
 
     pub fn node(&self) -> Option<NodeReport> {
-        None
+        Some(self.shared.node())
     }
 
     /// The numbers for `/metrics`, gathered now.
-    pub fn metrics(&self) -> Vec<Family> {
-        Vec::new()
+    pub fn metrics(&self) -> Vec<crate::report::Family> {
+        self.shared.families()
+    }
+
+    /// No new work from now on: `/readyz` says so, clients that wait are answered as it stands.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Release);
+        self.shared.admits.store(false, Ordering::Release);
+    }
+
+    /// Why the node has stopped working for good, if it has.
+    pub fn failure(&self) -> Option<String> {
+        self.shared.failed.lock().clone()
     }
 
     /// Takes no new work, waits for calls in flight, seals the journal. Blocks until done.
-    pub fn stop(&self) {}
+    pub fn stop(&self) {
+        self.drain();
+        self.threads.stop(&self.shared);
+    }
+}
+
+/// Runs something that waits for a disk where it holds nobody up.
+async fn on_disk(work: impl FnOnce() -> Result<(), String> + Send + 'static) -> Result<(), Refusal> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(what)) => Err(Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::No }),
+        Err(e) => Err(Refusal::Internal(e.to_string())),
+    }
+}
+
+pub(crate) fn internal(e: impl std::fmt::Display) -> Refusal {
+    Refusal::Internal(e.to_string())
+}
+
+pub(crate) fn stopped() -> Refusal {
+    Refusal::Unavailable { what: "the node is stopping".into(), retry_after: RETRY_SOON, accepted: Accepted::Unknown }
 }

@@ -46,7 +46,7 @@ impl Kind {
 
 /// What a call came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Came {
+pub(crate) enum Came {
     /// Something changed.
     Effect,
     /// The key was known: the stored answer again.
@@ -60,7 +60,7 @@ pub enum Came {
 }
 
 impl Came {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Effect => "effect",
             Self::Repeat => "repeat",
@@ -68,12 +68,6 @@ impl Came {
             Self::Nothing => "nothing",
             Self::Read => "read",
         }
-    }
-
-    pub fn by_name(name: &str) -> Option<Self> {
-        [Self::Effect, Self::Repeat, Self::Refused, Self::Nothing, Self::Read]
-            .into_iter()
-            .find(|came| came.as_str() == name)
     }
 }
 
@@ -192,7 +186,7 @@ impl Task<'_> {
 pub(crate) trait Trade: Send {
     /// What a call to this route is about.
     fn kind(&self, method: &Method, path: &str, compensates: bool) -> Kind;
-    fn perform(&mut self, task: Task<'_>) -> Result;
+    fn perform(&mut self, task: &mut Task<'_>) -> Result;
     /// How this system says no.
     fn refusal(&self) -> Answer;
     /// Things known, to be bounded.
@@ -272,7 +266,8 @@ impl Book {
         let at_us = self.last_us;
         let kind = self.trade.kind(call.method, call.path, call.compensates);
         let keyed_by_body = matches!(self.idempotency, Idempotency::Body(_));
-        let parse = !call.body.is_empty() && (self.trade.reads_body() || keyed_by_body || call.detail || kind == Kind::Undo);
+        let parse =
+            !call.body.is_empty() && (self.trade.reads_body() || keyed_by_body || call.detail || kind == Kind::Undo);
         let json = if parse {
             match serde_json::from_slice(call.body) {
                 Ok(json) => json,
@@ -319,7 +314,7 @@ impl Book {
             *slot = part;
             count += 1;
         }
-        let task = Task {
+        let mut task = Task {
             method: call.method,
             parts: &parts[..count],
             json: &json,
@@ -328,7 +323,7 @@ impl Book {
             deeds: &mut self.deeds,
             rules: self.rules,
         };
-        let mut result = self.trade.perform(task);
+        let mut result = self.trade.perform(&mut task);
         if let (Some(key), Some(digest)) = (key, digest) {
             self.memory.keep(key, digest, at_us, &result.answer);
             result.key = Some(key.to_owned());
@@ -356,13 +351,13 @@ pub(crate) mod tests {
             Self::new(&crate::telecom().into_iter().find(|spec| spec.name == name).unwrap())
         }
 
-        pub(crate) fn call(&mut self, method: Method, path: &str, key: &str, body: &Value) -> (u16, Value, Came) {
+        pub(crate) fn call(&mut self, method: &Method, path: &str, key: &str, body: &Value) -> (u16, Value, Came) {
             self.forgetting(method, path, key, body, None)
         }
 
         pub(crate) fn forgetting(
             &mut self,
-            method: Method,
+            method: &Method,
             path: &str,
             key: &str,
             body: &Value,
@@ -371,7 +366,7 @@ pub(crate) mod tests {
             let text = if body.is_null() { String::new() } else { body.to_string() };
             let result = self.book.perform(&Call {
                 at_us: self.at_us,
-                method: &method,
+                method,
                 path,
                 body: text.as_bytes(),
                 header_key: (!key.is_empty()).then_some(key),
@@ -383,7 +378,7 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn post(&mut self, path: &str, key: &str, body: &Value) -> (u16, Value, Came) {
-            self.call(Method::POST, path, key, body)
+            self.call(&Method::POST, path, key, body)
         }
     }
 
@@ -415,8 +410,8 @@ pub(crate) mod tests {
         let path = "/accounts/491701234567/credits";
         let body = json!({"amount_minor": 10});
         billing.post(path, "k", &body);
-        assert_eq!(billing.forgetting(Method::POST, path, "k", &body, Some(1_000_000)).2, Came::Repeat);
-        assert_eq!(billing.forgetting(Method::POST, path, "k", &body, Some(0)).2, Came::Effect);
+        assert_eq!(billing.forgetting(&Method::POST, path, "k", &body, Some(1_000_000)).2, Came::Repeat);
+        assert_eq!(billing.forgetting(&Method::POST, path, "k", &body, Some(0)).2, Came::Effect);
         billing.at_us += 8 * 86_400 * 1_000_000;
         assert_eq!(billing.post(path, "k", &body), (200, json!({"balance_minor": 780}), Came::Effect));
     }

@@ -2,10 +2,13 @@
 //!
 //! The default has no bound and answers at once. Timers of the runtime have a grain of about 1 ms.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use model::parse_duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::chance::Chance;
@@ -115,6 +118,84 @@ fn lognormal_sigma(mean: Duration, p99: Duration) -> Result<f64, String> {
     Ok(Z99 - root.sqrt())
 }
 
+impl FromStr for Capacity {
+    type Err = String;
+
+    /// `boundless`, or any of `servers 8`, `queue 100`, `fixed 5ms`, `exponential 5ms`, `lognormal 5ms 40ms`,
+    /// `overload 429 [retry 2s | silent]`, `retrograde 0.5`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut capacity = Self::default();
+        let mut words = text.split_whitespace().peekable();
+        if words.peek().is_none() {
+            return Err("say boundless, or servers N, queue N, fixed 5ms, exponential 5ms, lognormal 5ms 40ms, \
+                        overload 429 [retry 2s | silent], retrograde 0.5"
+                .to_owned());
+        }
+        while let Some(word) = words.next() {
+            let mut number = || words.next().ok_or_else(|| format!("after {word} something is missing"));
+            let duration =
+                |text: &str| parse_duration(text).ok_or_else(|| format!("\"{text}\" is no duration such as 5ms"));
+            let whole = |text: &str| text.parse().map_err(|_| format!("\"{text}\" is no whole number"));
+            match word {
+                "boundless" => capacity = Self::default(),
+                "servers" => capacity.servers = Some(whole(number()?)?),
+                "queue" => capacity.queue_max = whole(number()?)?,
+                "fixed" => capacity.service = ServiceTime::Fixed(duration(number()?)?),
+                "exponential" => capacity.service = ServiceTime::Exponential { mean: duration(number()?)? },
+                "lognormal" => {
+                    let (mean, p99) = (duration(number()?)?, duration(number()?)?);
+                    capacity.service = ServiceTime::Lognormal { mean, p99 };
+                }
+                "overload" => {
+                    let status = number()?;
+                    capacity.overload.status = status.parse().map_err(|_| format!("\"{status}\" is no status"))?;
+                    if words.next_if_eq(&"silent").is_some() {
+                        capacity.overload.retry_after_s = None;
+                    } else if words.next_if_eq(&"retry").is_some() {
+                        let after = duration(words.next().unwrap_or(""))?.as_secs();
+                        capacity.overload.retry_after_s = Some(u32::try_from(after).unwrap_or(u32::MAX));
+                    }
+                }
+                "retrograde" => {
+                    let factor = number()?;
+                    capacity.retrograde = factor.parse().map_err(|_| format!("\"{factor}\" is no number"))?;
+                }
+                _ => return Err(format!("\"{word}\" does not describe a capacity")),
+            }
+        }
+        capacity.check()?;
+        Ok(capacity)
+    }
+}
+
+impl fmt::Display for Capacity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_boundless() {
+            return f.write_str("boundless");
+        }
+        if let Some(servers) = self.servers {
+            write!(f, "servers {servers} queue {} ", self.queue_max)?;
+        }
+        match self.service {
+            ServiceTime::Instant => Ok(()),
+            ServiceTime::Fixed(time) => write!(f, "fixed {}ms ", time.as_millis()),
+            ServiceTime::Exponential { mean } => write!(f, "exponential {}ms ", mean.as_millis()),
+            ServiceTime::Lognormal { mean, p99 } => {
+                write!(f, "lognormal {}ms {}ms ", mean.as_millis(), p99.as_millis())
+            }
+        }?;
+        write!(f, "overload {}", self.overload.status)?;
+        match self.overload.retry_after_s {
+            Some(after) => write!(f, " retry {after}s"),
+            None => f.write_str(" silent"),
+        }?;
+        if self.retrograde > 0.0 {
+            write!(f, " retrograde {}", self.retrograde)?;
+        }
+        Ok(())
+    }
+}
+
 /// A capacity at work: who waits and who is served.
 #[derive(Debug)]
 pub(crate) struct Counter {
@@ -199,6 +280,24 @@ mod tests {
         assert!(Capacity { overload: odd, ..Capacity::default() }.check().is_err());
     }
 
+    #[test]
+    fn words_and_back() {
+        for (text, want) in [
+            ("boundless", "boundless"),
+            ("servers 8", "servers 8 queue 0 overload 503 retry 1s"),
+            ("servers 8 queue 100 lognormal 5ms 40ms", "servers 8 queue 100 lognormal 5ms 40ms overload 503 retry 1s"),
+            ("exponential 5ms overload 429 silent", "exponential 5ms overload 429 silent"),
+            ("fixed 1s overload 429 retry 2s retrograde 0.5", "fixed 1000ms overload 429 retry 2s retrograde 0.5"),
+        ] {
+            let capacity: Capacity = text.parse().unwrap_or_else(|why| panic!("{text}: {why}"));
+            assert_eq!(capacity.to_string(), want);
+            assert_eq!(want.parse(), Ok(capacity), "{want}");
+        }
+        for bad in ["", "servers", "servers x", "servers 0", "fixed fast", "overload 500", "huge", "retrograde -1"] {
+            assert!(bad.parse::<Capacity>().is_err(), "{bad}");
+        }
+    }
+
     #[tokio::test]
     async fn servers_then_queue_then_turned_away() {
         let counter = Counter::new(Capacity { servers: Some(1), queue_max: 1, retrograde: 1.0, ..Capacity::default() });
@@ -210,5 +309,24 @@ mod tests {
         drop(first);
         assert!(second.await.unwrap().0.is_some());
         assert_eq!(counter.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn past_the_knee_work_gets_slower() {
+        let service = ServiceTime::Fixed(Duration::from_millis(10));
+        let counter =
+            Counter::new(Capacity { servers: Some(1), queue_max: 9, retrograde: 0.5, service, ..Capacity::default() });
+        let chance = Chance::new(1, "x");
+        let (first, alone) = counter.enter(&chance).await.unwrap();
+        let mut second = Box::pin(counter.enter(&chance));
+        let mut third = Box::pin(counter.enter(&chance));
+        let soon = Duration::from_millis(1);
+        assert!(tokio::time::timeout(soon, &mut second).await.is_err());
+        assert!(tokio::time::timeout(soon, &mut third).await.is_err());
+        drop(first);
+        let (_server, crowded) = second.await.unwrap();
+        assert_eq!((alone, crowded), (Duration::from_millis(10), Duration::from_millis(15)));
+        drop(third);
+        assert_eq!(counter.waiting.load(Ordering::Relaxed), 0, "who goes away waits no longer");
     }
 }

@@ -14,7 +14,8 @@ pub(crate) struct Chance {
 impl Chance {
     pub(crate) fn new(seed: u64, name: &str) -> Self {
         // FNV-1a, so that two systems of one stand do not draw the same numbers.
-        let named = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let named =
+            name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         Self { seed: mix(seed ^ named), asked: AtomicU64::new(0) }
     }
 

@@ -187,7 +187,8 @@ impl FromStr for Rule {
         let mut words = text.split_whitespace().peekable();
         let name = words.next().ok_or_else(|| BadFault(format!("a fault is missing; say one of: {WORDS}")))?;
         let need = |word: Option<&str>| {
-            word.and_then(parse_duration).ok_or_else(|| BadFault(format!("{name} needs a duration, such as {name} 500ms")))
+            word.and_then(parse_duration)
+                .ok_or_else(|| BadFault(format!("{name} needs a duration, such as {name} 500ms")))
         };
         let mut optional = |known: fn(&str) -> bool| words.next_if(|word| known(word));
         let fault = match name {
@@ -214,7 +215,9 @@ impl FromStr for Rule {
             },
             "lost" => Fault::Lost,
             "late" => Fault::Late { by: need(words.next())? },
-            "forgetful" => Fault::Forgetful { after: optional(|w| parse_duration(w).is_some()).and_then(parse_duration) },
+            "forgetful" => {
+                Fault::Forgetful { after: optional(|w| parse_duration(w).is_some()).and_then(parse_duration) }
+            }
             "unauthorized" => Fault::Unauthorized,
             "down" => Fault::Down,
             _ => return Err(BadFault(format!("\"{name}\" is not a fault; say one of: {WORDS}"))),
@@ -223,15 +226,19 @@ impl FromStr for Rule {
         while let Some(word) = words.next() {
             if let Some(number) = word.strip_suffix('%') {
                 let share = number.parse::<f64>().ok().filter(|n| *n > 0.0 && *n <= 100.0);
-                rule.share = share.ok_or_else(|| BadFault(format!("\"{word}\" is not above 0% and up to 100%")))? / 100.0;
+                rule.share =
+                    share.ok_or_else(|| BadFault(format!("\"{word}\" is not above 0% and up to 100%")))? / 100.0;
             } else if word == "on" {
                 let kind = words.next().and_then(Kind::by_name);
                 rule.on = Some(kind.ok_or_else(|| BadFault("after \"on\" comes do, undo or read".to_owned()))?);
             } else if word == "for" {
                 let lasts = words.next().and_then(parse_duration);
-                rule.lasts = Some(lasts.ok_or_else(|| BadFault("after \"for\" comes a duration, such as 30s".to_owned()))?);
+                rule.lasts =
+                    Some(lasts.ok_or_else(|| BadFault("after \"for\" comes a duration, such as 30s".to_owned()))?);
             } else {
-                return Err(BadFault(format!("\"{word}\" after {name} is not understood: say SHARE%, on KIND or for DURATION")));
+                return Err(BadFault(format!(
+                    "\"{word}\" after {name} is not understood: say SHARE%, on KIND or for DURATION"
+                )));
             }
         }
         if fault == Fault::Down && (rule.share < 1.0 || rule.on.is_some()) {
@@ -303,7 +310,10 @@ mod tests {
             ("busy", "busy 503 retry 1s"),
             ("busy 429 retry 2s 12.5%", "busy 429 retry 2s 12.5%"),
             ("cut", "cut before"),
-            ("cut mid 5% + cut after 5% + lost 5% + late 2s 5%", "cut mid 5% + cut after 5% + lost 5% + late 2000ms 5%"),
+            (
+                "cut mid 5% + cut after 5% + lost 5% + late 2s 5%",
+                "cut mid 5% + cut after 5% + lost 5% + late 2000ms 5%",
+            ),
             ("forgetful", "forgetful"),
             ("forgetful 10s 20%", "forgetful 10000ms 20%"),
             ("gateway + slow 1s", "gateway + slow 1000ms"),

@@ -39,8 +39,8 @@ pub struct Row {
     pub kind: String,
     /// `effect`, `repeat`, `refused`, `nothing` or `read`.
     pub came: String,
-    /// Signed as the account sees it: a charge, a credit and a refund's own amount are positive,
-    /// a debit and the reversal of a credit negative.
+    /// Signed, so that a system's rows add up to what it moved: a charge and a credit are above 0, a debit below,
+    /// an undo the negative of what it takes back.
     pub amount_minor: Option<i64>,
     pub account: Option<String>,
     /// The call key that this one takes back.
@@ -154,7 +154,9 @@ impl Ledger {
         let mut committed = self.committed.clone();
         match committed.wait_for(|done| *done >= seq).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(Error::Stopped(self.shared.lock().failed.clone().unwrap_or_else(|| "it was closed".to_owned()))),
+            Err(_) => {
+                Err(Error::Stopped(self.shared.lock().failed.clone().unwrap_or_else(|| "it was closed".to_owned())))
+            }
         }
     }
 

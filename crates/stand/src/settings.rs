@@ -58,7 +58,9 @@ impl Settings {
             let name = &system.name;
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
             if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) || name == "_stand" || name == "all" {
-                return Err(format!("\"{name}\" cannot name a system: 1 to 64 of a-z A-Z 0-9 - _, not \"_stand\" or \"all\""));
+                return Err(format!(
+                    "\"{name}\" cannot name a system: 1 to 64 of a-z A-Z 0-9 - _, not \"_stand\" or \"all\""
+                ));
             }
             if self.systems[..place].iter().any(|other| other.name == *name) {
                 return Err(format!("two systems are named \"{name}\""));
@@ -115,8 +117,9 @@ impl SystemSpec {
         }
     }
 
-    fn of(name: &str, trade: TradeKind, idempotency: Idempotency, remembers_for: Duration) -> Self {
-        Self { trade, idempotency, remembers_for, ..Self::generic(name) }
+    /// A system that plays what its name says (billing, crm, hlr, mnp, payments, sms; else generic) with this promise.
+    pub fn named(name: &str, idempotency: Idempotency, remembers_for: Duration) -> Self {
+        Self { trade: TradeKind::by_name(name), idempotency, remembers_for, ..Self::generic(name) }
     }
 }
 
@@ -198,12 +201,12 @@ pub fn telecom() -> Vec<SystemSpec> {
     let header = |name: &str| Idempotency::Header(name.to_owned());
     let day = Duration::from_secs(86_400);
     vec![
-        SystemSpec::of("billing", TradeKind::Billing, header("X-Request-ID"), day * 7),
-        SystemSpec::of("crm", TradeKind::Crm, Idempotency::None, day),
-        SystemSpec::of("hlr", TradeKind::Hlr, Idempotency::None, day),
-        SystemSpec::of("mnp", TradeKind::Mnp, Idempotency::Body("external_id".to_owned()), day * 30),
-        SystemSpec::of("payments", TradeKind::Payments, header("Idempotency-Key"), day),
-        SystemSpec::of("sms", TradeKind::Sms, Idempotency::None, day),
+        SystemSpec::named("billing", header("X-Request-ID"), day * 7),
+        SystemSpec::named("crm", Idempotency::None, day),
+        SystemSpec::named("hlr", Idempotency::None, day),
+        SystemSpec::named("mnp", Idempotency::Body("external_id".to_owned()), day * 30),
+        SystemSpec::named("payments", header("Idempotency-Key"), day),
+        SystemSpec::named("sms", Idempotency::None, day),
     ]
 }
 
@@ -219,7 +222,8 @@ mod tests {
             settings.check()
         };
         assert_eq!(with(|_| {}), Ok(()));
-        let cases: [(fn(&mut Settings), &str); 5] = [
+        type Change = fn(&mut Settings);
+        let cases: [(Change, &str); 5] = [
             (|s| s.threads = 0, "threads"),
             (|s| s.systems.clear(), "0 systems"),
             (|s| s.systems[0].name = "a/b".to_owned(), "a/b"),

@@ -11,19 +11,22 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method};
 use tokio::sync::watch;
 
-use crate::book::{Answer, Book, Call, Came, Kind};
+use crate::book::memory::digest_of_answer;
+use crate::book::{Answer, Book, Call, Came};
 use crate::capacity::{Capacity, Counter};
 use crate::chance::Chance;
 use crate::fault::{CutWhen, Fault, Meets, Mood, Temper};
 use crate::ledger::{Ledger, Row};
 use crate::settings::{Idempotency, SystemSpec};
 
-/// How long a hung call is kept at most.
+/// How long a hung call is kept at most; it is let go earlier when the system's faults change.
 const HANG_MAX: Duration = Duration::from_secs(600);
+
+/// Calls that one system keeps, those included whose caller has gone; the next one is answered 503.
+const IN_FLIGHT_MAX: usize = 100_000;
 
 pub(crate) struct System {
     pub(crate) name: String,
-    pub(crate) spec: SystemSpec,
     key_header: Option<HeaderName>,
     book: Mutex<Book>,
     mood: RwLock<Mood>,
@@ -33,6 +36,8 @@ pub(crate) struct System {
     /// No fault, no capacity, no ledger: a call may be answered on the spot.
     plain: AtomicBool,
     down: watch::Sender<bool>,
+    /// Told whenever a fault is set or passes.
+    changes: watch::Sender<()>,
     /// Own listeners that are open now, over all threads.
     pub(crate) open_doors: AtomicUsize,
     pub(crate) counts: Counts,
@@ -67,9 +72,15 @@ pub(crate) struct Request {
 /// What becomes of a call.
 #[derive(Debug)]
 pub(crate) enum Fate {
-    Answered { answer: Answer, repeat: bool, retry_after_s: Option<u32> },
+    Answered {
+        answer: Answer,
+        repeat: bool,
+        retry_after_s: Option<u32>,
+    },
     /// Half of the answer, then the connection ends.
-    Torn { answer: Answer },
+    Torn {
+        answer: Answer,
+    },
     /// The connection ends.
     Cut,
 }
@@ -101,7 +112,7 @@ impl Drop for Flight {
 }
 
 impl System {
-    pub(crate) fn new(spec: SystemSpec, ledger: Option<Arc<Ledger>>, seed: u64) -> Self {
+    pub(crate) fn new(spec: &SystemSpec, ledger: Option<Arc<Ledger>>, seed: u64) -> Self {
         let key_header = match &spec.idempotency {
             Idempotency::Header(name) => HeaderName::from_bytes(name.as_bytes()).ok(),
             Idempotency::Body(_) | Idempotency::None => None,
@@ -109,16 +120,16 @@ impl System {
         let system = Self {
             name: spec.name.clone(),
             key_header,
-            book: Mutex::new(Book::new(&spec)),
+            book: Mutex::new(Book::new(spec)),
             mood: RwLock::new(Mood::new(spec.temper.clone())),
             capacity: RwLock::new(Arc::new(Counter::new(spec.capacity.clone()))),
             ledger,
             chance: Chance::new(seed, &spec.name),
             plain: AtomicBool::new(false),
             down: watch::Sender::new(false),
+            changes: watch::Sender::new(()),
             open_doors: AtomicUsize::new(0),
             counts: Counts::default(),
-            spec,
         };
         system.look_around();
         system
@@ -139,6 +150,7 @@ impl System {
     pub(crate) fn set_temper(&self, temper: Temper) {
         *self.mood.write().unwrap_or_else(PoisonError::into_inner) = Mood::new(temper);
         self.look_around();
+        self.changes.send_replace(());
     }
 
     /// Calls in flight keep the size they began with.
@@ -153,15 +165,19 @@ impl System {
 
     /// Notices what time has changed: rules that have passed, doors that must open again.
     pub(crate) fn look_around(&self) {
-        let (well, down) = {
+        let (well, down, passed) = {
             let mut mood = self.mood.write().unwrap_or_else(PoisonError::into_inner);
             let since = mood.since.elapsed();
+            let before = mood.temper.rules.len();
             mood.temper.rules.retain(|rule| rule.lasts.is_none_or(|lasts| since < lasts));
-            (mood.temper.is_well(since), mood.temper.is_down(since))
+            (mood.temper.is_well(since), mood.temper.is_down(since), mood.temper.rules.len() < before)
         };
         let plain = well && self.ledger.is_none() && self.capacity().size.is_boundless();
         self.plain.store(plain, Ordering::Release);
         self.down.send_if_modified(|now| std::mem::replace(now, down) != down);
+        if passed {
+            self.changes.send_replace(());
+        }
     }
 
     pub(crate) fn is_plain(&self) -> bool {
@@ -176,7 +192,7 @@ impl System {
     /// Answers on the spot. Only while `is_plain`.
     pub(crate) fn answer_plainly(&self, method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Fate {
         let result = self.book().perform(&Call {
-            at_us: 0,
+            at_us: now_us(),
             method,
             path,
             body,
@@ -193,6 +209,10 @@ impl System {
     /// The effect does not depend on the caller still being there: run it apart from the connection.
     pub(crate) async fn answer(self: Arc<Self>, request: Request) -> Fate {
         let arrived = Instant::now();
+        if self.counts.in_flight.load(Ordering::Relaxed) > IN_FLIGHT_MAX {
+            self.counts.turned_away.fetch_add(1, Ordering::Relaxed);
+            return busy(503, Some(1));
+        }
         let kind = self.book().kind(&request.method, &request.path, compensates(&request.headers));
         let meets = {
             let mood = self.mood.read().unwrap_or_else(PoisonError::into_inner);
@@ -227,7 +247,8 @@ impl System {
                 Fate::answer(self.book().refusal())
             }
             Some(Fault::Hang) => {
-                tokio::time::sleep(HANG_MAX).await;
+                let mut changes = self.changes.subscribe();
+                let _ = tokio::time::timeout(HANG_MAX, changes.changed()).await;
                 Fate::Cut
             }
             Some(Fault::Cut { when: CutWhen::Before }) => Fate::Cut,
@@ -286,7 +307,7 @@ impl System {
                     path: request.path.clone(),
                     body: request.body.to_vec(),
                     forget_us,
-                    answer_digest: answer_digest(&result.answer),
+                    answer_digest: digest_of_answer(&result.answer),
                 })
             });
             (result, seq)
@@ -318,7 +339,7 @@ impl System {
             forget_us: row.forget_us,
             detail: true,
         });
-        answer_digest(&result.answer) == row.answer_digest
+        digest_of_answer(&result.answer) == row.answer_digest
     }
 
     fn count(&self, came: Came) {
@@ -347,25 +368,13 @@ fn busy(status: u16, retry_after_s: Option<u32>) -> Fate {
     Fate::Answered { answer: Answer::fixed(status, r#"{"error":"busy"}"#), repeat: false, retry_after_s }
 }
 
-fn answer_digest(answer: &Answer) -> u64 {
-    // The method stands for nothing here; only status and body count.
-    crate::book::memory::digest(&Method::GET, itoa(answer.status).as_str(), &answer.body)
-}
-
-fn itoa(status: u16) -> String {
-    status.to_string()
-}
-
 fn now_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Which kind a call of this system has, for tests and reports.
 impl std::fmt::Debug for System {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("System").field("name", &self.name).finish_non_exhaustive()
     }
 }
-
-const _: fn(Kind) = |_| {};

@@ -84,11 +84,13 @@ impl Watermark {
 
     /// Takes a reading and returns the level that now holds.
     pub fn observe(&mut self, available_bytes: u64) -> Level {
+        let line = match self.level {
+            Level::Plenty => self.settings.refuse_below_bytes,
+            Level::Refuse | Level::Critical => self.settings.resume_above_bytes,
+        };
         self.level = if available_bytes < self.settings.critical_below_bytes {
             Level::Critical
-        } else if available_bytes < self.settings.refuse_below_bytes {
-            Level::Refuse
-        } else if available_bytes < self.settings.resume_above_bytes && self.level != Level::Plenty {
+        } else if available_bytes < line {
             Level::Refuse
         } else {
             Level::Plenty

@@ -17,7 +17,7 @@ pub mod disk;
 mod durable;
 mod error;
 mod fields;
-//HISTORY
+pub mod history;
 mod inspect;
 pub mod statelog;
 

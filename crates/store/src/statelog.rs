@@ -157,7 +157,11 @@ impl StateLog {
             let rows = self.0.rows.read();
             let Some(place) = rows.index.get(key) else { return Ok(false) };
             let Some(segment) = rows.segments.get(&place.segment) else {
-                return Err(Error::damaged(&self.0.dir, 0, format!("row {key} is in unknown segment {}", place.segment)));
+                return Err(Error::damaged(
+                    &self.0.dir,
+                    0,
+                    format!("row {key} is in unknown segment {}", place.segment),
+                ));
             };
             (place, segment.file.clone(), segment.path.clone())
         };

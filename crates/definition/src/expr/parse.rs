@@ -61,7 +61,7 @@ fn syntax(text: &str, tokens: &Tokens, errors: &cel::ParseErrors) -> Wrong {
         ("invalid string literal", "a text with an escape that means no character"),
     ] {
         if message.contains(part) {
-            let span = tokens.from(at).unwrap_or(Span::new(at, at + 1));
+            let span = tokens.from(at).unwrap_or_else(|| Span::new(at, at + 1));
             return wrong(span.start, span.end, said);
         }
     }
@@ -69,9 +69,7 @@ fn syntax(text: &str, tokens: &Tokens, errors: &cel::ParseErrors) -> Wrong {
         return wrong(at, at + word.len(), &format!("\"{word}\" is a reserved word of CEL"));
     }
     match tokens.from(at) {
-        Some(span) => {
-            wrong(span.start, span.end, &format!("\"{}\" is not expected here", &text[span.start..span.end]))
-        }
+        Some(span) => wrong(span.start, span.end, &format!("\"{}\" is not expected here", &text[span.start..span.end])),
         None => {
             let last = tokens.all.last().map_or(Span::new(0, 1), |(_, span)| *span);
             wrong(last.start, last.end, "the expression ends too early")
@@ -141,7 +139,17 @@ impl Reader<'_> {
                 let n = *n.inner();
                 Value::Number(i64::try_from(n).map_or(Number::Uint(n), Number::Int))
             }
-            LiteralValue::Double(d) => Value::Number(decimal(*d.inner())),
+            LiteralValue::Double(d) => {
+                // A whole JSON number is an integer; one that shall compute as a double is made one (see `plan::Expr`).
+                let text = CompactString::new(format!("{:?}", d.inner()));
+                if d.inner().fract() != 0.0 {
+                    Value::Number(Number::Decimal(text))
+                } else {
+                    let arg = Tree { span: token, node: TreeNode::Literal(Value::Text(text)) };
+                    let node = TreeNode::Call { name: "double".into(), of: None, args: vec![arg] };
+                    return Ok(Tree { span: token, node });
+                }
+            }
             LiteralValue::String(text) => Value::Text(CompactString::new(text.inner())),
             LiteralValue::Bytes(_) => return Err(wrong(token.start, token.end, "bytes are not part of the language")),
         };
@@ -187,7 +195,8 @@ impl Reader<'_> {
             _ => None,
         };
         let mut given = args.into_iter();
-        let mut arg = || given.next().map(Box::new).ok_or_else(|| wrong(token.start, token.end, "something is missing"));
+        let mut arg =
+            || given.next().map(Box::new).ok_or_else(|| wrong(token.start, token.end, "something is missing"));
         if let Some(unary) = unary {
             return Ok(Tree { span: all, node: TreeNode::Unary(unary, arg()?) });
         }
@@ -216,10 +225,4 @@ impl Reader<'_> {
         let (token, span) = self.tokens.all.get(at.checked_sub(1)?)?;
         (*token == Token::Word).then_some(*span)
     }
-}
-
-/// JSON's text of a double; whole ones stay doubles in CEL's eyes only while they are computed with.
-fn decimal(d: f64) -> Number {
-    let text = format!("{d:?}");
-    model::json::number(text.as_bytes()).unwrap_or_else(|_| Number::Decimal(CompactString::new(text)))
 }

@@ -11,8 +11,6 @@ pub(crate) struct Scalar {
     pub(crate) text: String,
     /// Not quoted and no block: numbers, booleans and null are recognised.
     pub(crate) plain: bool,
-    /// A `|` or `>` block, which has lines.
-    pub(crate) block: bool,
     places: Places,
 }
 
@@ -42,7 +40,6 @@ impl Scalar {
     /// `source` is what the file has at `span`.
     pub(super) fn new(text: &str, style: ScalarStyle, span: Span, source: &str) -> Self {
         let plain = style == ScalarStyle::Plain;
-        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
         let places = match style {
             ScalarStyle::Plain if source == text => Places::Straight(span.start),
             ScalarStyle::SingleQuoted => single_quoted(source, span.start, text),
@@ -53,7 +50,7 @@ impl Scalar {
             Places::Table(table) if table.len() != text.len() + 1 => Places::Whole(span),
             other => other,
         };
-        Self { text: text.to_owned(), plain, block, places }
+        Self { text: text.to_owned(), plain, places }
     }
 
     /// The place of bytes `start..end` of the text.

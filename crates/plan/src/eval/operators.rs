@@ -118,10 +118,11 @@ impl Num<'_> {
 
 fn equal(left: &Val<'_>, right: &Val<'_>, env: &Env<'_, '_>) -> Result<bool, EvalError> {
     if let (Some(left), Some(right)) = (left.value(), right.value()) {
-        if let (Value::Text(left), Value::Text(right)) = (left, right) {
-            return Ok(left == right);
-        }
-        return number::equal(left, right, &mut |_| env.spend(1));
+        return match (left, right) {
+            (Value::Text(left), Value::Text(right)) => Ok(left == right),
+            (Value::Number(Number::Int(left)), Value::Number(Number::Int(right))) => Ok(left == right),
+            _ => number::equal(left, right, &mut |_| env.spend(1)),
+        };
     }
     Ok(match (number_in(left), number_in(right)) {
         (Some(left), Some(right)) => left.cmp(right).is_eq(),
@@ -184,11 +185,7 @@ fn add<'e>(left: Val<'e>, right: &Val<'_>, env: &Env<'_, '_>) -> Result<Val<'e>,
 fn compute<'e>(op: BinaryOp, left: &Val<'_>, right: &Val<'_>) -> Result<Val<'e>, EvalError> {
     let (Some(a), Some(b)) = (number_in(left), number_in(right)) else {
         let symbol = symbol(op);
-        return Err(EvalError::WrongType(format!(
-            "{symbol} does not join {} with {}",
-            left.kind(),
-            right.kind()
-        )));
+        return Err(EvalError::WrongType(format!("{symbol} does not join {} with {}", left.kind(), right.kind())));
     };
     if let (Some((a, a_is_large)), Some((b, b_is_large))) = (a.integer(), b.integer()) {
         return whole(op, a, b, a_is_large || b_is_large);

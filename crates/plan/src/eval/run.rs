@@ -152,6 +152,23 @@ pub(crate) fn transaction_id(tx: TxId) -> [u8; 29] {
     text
 }
 
+/// What stands in the plan or the scope already: constants, and fields of fields of the roots. Most expressions of
+/// a definition are no more than that. `None` says nothing; [`run`] then finds the value, or the error.
+pub(crate) fn direct<'e>(expr: &'e Expr, scope: &'e Scope<'e>) -> Option<&'e Value> {
+    match expr {
+        Expr::Select(of, field) => match direct(of, scope)? {
+            Value::Map(map) => map.get(field),
+            _ => None,
+        },
+        Expr::Const(value) => Some(value),
+        Expr::Var(Var::Input) => Some(scope.input),
+        Expr::Var(Var::StepResult(step)) => scope.steps.result(*step),
+        Expr::Var(Var::ResponseBody) => scope.response.map(|response| response.body),
+        Expr::Var(Var::SignalBody) => scope.signal,
+        _ => None,
+    }
+}
+
 /// Evaluates one node.
 pub(crate) fn run<'e>(expr: &'e Expr, env: &Env<'e, '_>, depth: u32) -> Result<Val<'e>, EvalError> {
     if depth >= DEPTH_MAX {
@@ -161,7 +178,10 @@ pub(crate) fn run<'e>(expr: &'e Expr, env: &Env<'e, '_>, depth: u32) -> Result<V
     match expr {
         Expr::Const(value) => Ok(Val::Ref(value)),
         Expr::Var(var) => read(*var, env),
-        Expr::Select(of, field) => select(of, field, env, depth),
+        Expr::Select(of, field) => match direct(expr, env.scope) {
+            Some(value) => Ok(Val::Ref(value)),
+            None => select(of, field, env, depth),
+        },
         Expr::Index(of, at) => index(of, at, env, depth),
         Expr::Has(of, field) => {
             let of = run(of, env, depth + 1)?;

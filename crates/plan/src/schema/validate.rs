@@ -120,11 +120,17 @@ fn check_number(schema: &Schema, n: &Number, value: &Value, place: &Place<'_>, h
     let text = |bound: &Option<super::Bound>| bound.as_ref().map_or_else(String::new, |b| shown(&b.0));
     if bound(&schema.minimum).is_some_and(Ordering::is_lt) {
         let limit = text(&schema.minimum);
-        found.add(place, is(value, hidden, &format!("the minimum is {limit}"), &format!("is below the minimum of {limit}")));
+        found.add(
+            place,
+            is(value, hidden, &format!("the minimum is {limit}"), &format!("is below the minimum of {limit}")),
+        );
     }
     if bound(&schema.maximum).is_some_and(Ordering::is_gt) {
         let limit = text(&schema.maximum);
-        found.add(place, is(value, hidden, &format!("the maximum is {limit}"), &format!("is above the maximum of {limit}")));
+        found.add(
+            place,
+            is(value, hidden, &format!("the maximum is {limit}"), &format!("is above the maximum of {limit}")),
+        );
     }
     if bound(&schema.exclusive_minimum).is_some_and(Ordering::is_le) {
         let must = format!("must be more than {}", text(&schema.exclusive_minimum));
@@ -145,7 +151,13 @@ fn check_number(schema: &Schema, n: &Number, value: &Value, place: &Place<'_>, h
 fn check_text(schema: &Schema, text: &str, value: &Value, place: &Place<'_>, hidden: bool, found: &mut Found) {
     if schema.min_length.is_some() || schema.max_length.is_some() {
         let length = if text.is_ascii() { text.len() } else { text.chars().count() } as u64;
-        check_count((schema.min_length, schema.max_length), length, ("is", "character long", "characters long"), place, found);
+        check_count(
+            (schema.min_length, schema.max_length),
+            length,
+            ("is", "character long", "characters long"),
+            place,
+            found,
+        );
     }
     if let Some(pattern) = &schema.pattern
         && !pattern.is_match(text)
@@ -281,16 +293,16 @@ fn article(value: &Value) -> &'static str {
 
 impl Kind {
     fn holds(self, value: &Value) -> bool {
-        match (self, value) {
+        matches!(
+            (self, value),
             (Self::Null, Value::Null)
-            | (Self::Boolean, Value::Bool(_))
-            | (Self::Integer, Value::Number(Number::Int(_) | Number::Uint(_)))
-            | (Self::Number, Value::Number(_))
-            | (Self::String, Value::Text(_))
-            | (Self::Array, Value::List(_))
-            | (Self::Object, Value::Map(_)) => true,
-            _ => false,
-        }
+                | (Self::Boolean, Value::Bool(_))
+                | (Self::Integer, Value::Number(Number::Int(_) | Number::Uint(_)))
+                | (Self::Number, Value::Number(_))
+                | (Self::String, Value::Text(_))
+                | (Self::Array, Value::List(_))
+                | (Self::Object, Value::Map(_))
+        )
     }
 
     fn with_article(self) -> &'static str {

@@ -8,7 +8,7 @@ use plan::schema::Pattern;
 use plan::{BinaryOp, Expr, Function, Macro, UnaryOp, Var};
 
 /// Reads one expression.
-pub fn cel(text: &str) -> Expr {
+pub(crate) fn cel(text: &str) -> Expr {
     let mut parser = Parser { tokens: tokens(text), at: 0, bound: Vec::new() };
     let expr = parser.ternary();
     assert_eq!(parser.at, parser.tokens.len(), "text after the expression: {text}");
@@ -255,7 +255,7 @@ impl Parser {
         if let Some(place) = self.bound.iter().rev().position(|b| b == name) {
             return Expr::Var(Var::Bound(place as u8));
         }
-        let mut field = |parser: &mut Self| {
+        let field = |parser: &mut Self| {
             parser.must(".");
             parser.ident()
         };
@@ -324,9 +324,9 @@ fn function(name: &str) -> Function {
 
 /// A literal with a point or an exponent is a double even where its value is whole.
 fn number(text: &str) -> Expr {
-    let number = model::json::number(text.as_bytes()).expect("a number");
-    let is_double = text.contains(['.', 'e']);
-    let is_whole = !matches!(number, Number::Decimal(_));
-    let literal = Expr::Const(Value::Number(number));
-    if is_double && is_whole { Expr::Call(Function::ToDouble, vec![literal]) } else { literal }
+    match model::json::number(text.as_bytes()) {
+        Ok(number @ Number::Decimal(_)) => Expr::Const(Value::Number(number)),
+        Ok(number) if !text.contains(['.', 'e']) => Expr::Const(Value::Number(number)),
+        _ => Expr::Call(Function::ToDouble, vec![Expr::Const(Value::text(text))]),
+    }
 }

@@ -4,15 +4,15 @@
 use model::{CallKey, Direction, PartitionId, StepIndex, Timestamp, TxId, Value};
 use plan::eval::{Response, Scope, Steps};
 
-pub struct World {
-    pub input: Value,
-    pub result: Value,
-    pub body: Value,
-    pub signal: Value,
+pub(crate) struct World {
+    pub(crate) input: Value,
+    pub(crate) result: Value,
+    pub(crate) body: Value,
+    pub(crate) signal: Value,
 }
 
 impl World {
-    pub fn new(input: &str, body: &str) -> Self {
+    pub(crate) fn new(input: &str, body: &str) -> Self {
         Self {
             input: json(input),
             result: json(r#"{"charge_id":"ch_1","balance_minor":1500}"#),
@@ -21,7 +21,7 @@ impl World {
         }
     }
 
-    pub fn scope(&self) -> Scope<'_> {
+    pub(crate) fn scope(&self) -> Scope<'_> {
         Scope {
             tx: tx(),
             input: &self.input,
@@ -47,10 +47,10 @@ impl Steps for World {
     }
 }
 
-pub fn tx() -> TxId {
+pub(crate) fn tx() -> TxId {
     TxId::new(Timestamp::from_millis(1_795_000_000_123), 1, PartitionId(7), 2, 42)
 }
 
-pub fn json(text: &str) -> Value {
+pub(crate) fn json(text: &str) -> Value {
     model::json::parse(text.as_bytes()).expect("JSON")
 }

@@ -24,7 +24,7 @@ impl Trade for Billing {
         }
     }
 
-    fn perform(&mut self, task: Task<'_>) -> Result {
+    fn perform(&mut self, task: &mut Task<'_>) -> Result {
         match (task.method, task.parts) {
             (_, ["accounts", msisdn, ..]) if !subscriber::is_msisdn(msisdn) => {
                 Result::refused(task.kind, 404, "no such account")
@@ -35,7 +35,7 @@ impl Trade for Billing {
             }
             (&Method::POST, ["accounts", msisdn, "credits"]) => self.book_amount(task, msisdn, 1),
             (&Method::POST, ["accounts", msisdn, "debits"]) => self.book_amount(task, msisdn, -1),
-            (&Method::POST, ["accounts", msisdn, "reversals"]) => self.reverse(task),
+            (&Method::POST, ["accounts", _, "reversals"]) => self.reverse(task),
             _ => Result::no_such_route(task.kind),
         }
     }
@@ -60,7 +60,7 @@ impl Billing {
         balance
     }
 
-    fn book_amount(&mut self, task: Task<'_>, msisdn: &str, sign: i64) -> Result {
+    fn book_amount(&mut self, task: &mut Task<'_>, msisdn: &str, sign: i64) -> Result {
         let Some(amount) = task.amount() else {
             return Result::refused(Kind::Do, 400, "amount_minor must be a whole number above 0");
         };
@@ -82,7 +82,7 @@ impl Billing {
     }
 
     /// Takes back what the named call booked, at the account where it was booked.
-    fn reverse(&mut self, task: Task<'_>) -> Result {
+    fn reverse(&mut self, task: &mut Task<'_>) -> Result {
         let Some(undoes) = task.text("credit_key").or_else(|| task.text("debit_key")).map(str::to_owned) else {
             return Result::refused(Kind::Undo, 400, "credit_key or debit_key is missing");
         };
@@ -92,7 +92,9 @@ impl Billing {
                 let answer = Answer::json(200, &json!({"result": "REVERSED", "balance_minor": balance}));
                 Result::new(Kind::Undo, Came::Effect, answer).about(&account, Some(-amount_minor))
             }
-            Found::Already => Result::new(Kind::Undo, Came::Nothing, Answer::fixed(200, r#"{"result":"ALREADY_REVERSED"}"#)),
+            Found::Already => {
+                Result::new(Kind::Undo, Came::Nothing, Answer::fixed(200, r#"{"result":"ALREADY_REVERSED"}"#))
+            }
             Found::Never => Result::new(Kind::Undo, Came::Nothing, task.unseen("NOTHING_TO_REVERSE")),
         };
         result.undoes_key = Some(undoes);
@@ -123,7 +125,7 @@ mod tests {
         assert_eq!(post("reversals", "u4", json!({"credit_key": "never"})).2, Came::Nothing);
         assert_eq!(post("reversals", "u5", json!({})).0, 400);
         assert_eq!(post("credits", "c2", json!({"amount_minor": "1000"})).0, 400);
-        let read = desk.call(Method::GET, ACCOUNT, "", &Value::Null);
+        let read = desk.call(&Method::GET, ACCOUNT, "", &Value::Null);
         assert_eq!(read, (200, json!({"msisdn": "491701234567", "balance_minor": 750}), Came::Read));
     }
 

@@ -25,7 +25,7 @@ impl Trade for Crm {
         kind_by_direction(method, compensates)
     }
 
-    fn perform(&mut self, task: Task<'_>) -> Result {
+    fn perform(&mut self, task: &mut Task<'_>) -> Result {
         let ["contracts", contract, rest @ ..] = task.parts else { return Result::no_such_route(task.kind) };
         let msisdn = contract.strip_prefix("ct_").unwrap_or(contract);
         if !subscriber::is_msisdn(msisdn) {
@@ -73,10 +73,10 @@ impl Trade for Crm {
 
 impl Crm {
     fn contract(&self, msisdn: &str) -> Contract {
-        self.changed.get(msisdn).cloned().unwrap_or_else(|| Contract {
-            tariff: subscriber::tariff(msisdn).to_owned(),
-            state: "ACTIVE".to_owned(),
-        })
+        self.changed
+            .get(msisdn)
+            .cloned()
+            .unwrap_or_else(|| Contract { tariff: subscriber::tariff(msisdn).to_owned(), state: "ACTIVE".to_owned() })
     }
 }
 
@@ -91,13 +91,13 @@ mod tests {
     #[test]
     fn a_contract_is_read_and_changed() {
         let mut desk = Desk::telecom("crm");
-        let read = |desk: &mut Desk| desk.call(Method::GET, "/contracts/491701234567", "", &Value::Null).1;
+        let read = |desk: &mut Desk| desk.call(&Method::GET, "/contracts/491701234567", "", &Value::Null).1;
         let want = json!({
             "id": "ct_491701234567", "msisdn": "491701234567", "tariff": "FLEX_10", "state": "ACTIVE",
             "change_fee_minor": 499, "debt_minor": 0,
         });
         assert_eq!(read(&mut desk), want);
-        let put = |desk: &mut Desk, path: &str, body: Value| desk.call(Method::PUT, path, "", &body);
+        let put = |desk: &mut Desk, path: &str, body: Value| desk.call(&Method::PUT, path, "", &body);
         let changed = put(&mut desk, "/contracts/491701234567/tariff", json!({"tariff": "FLEX_20"}));
         assert_eq!(changed, (200, json!({"tariff": "FLEX_20", "state": "ACTIVE"}), Came::Effect));
         assert_eq!(read(&mut desk)["tariff"], "FLEX_20");

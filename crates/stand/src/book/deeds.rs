@@ -20,7 +20,10 @@ struct Entry {
 
 /// What an undo found.
 pub(crate) enum Found {
-    Undone { account: String, amount_minor: i64 },
+    Undone {
+        account: String,
+        amount_minor: i64,
+    },
     Already,
     /// A tombstone stands now.
     Never,

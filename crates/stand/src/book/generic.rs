@@ -18,7 +18,7 @@ impl Trade for Generic {
         kind_by_direction(method, compensates)
     }
 
-    fn perform(&mut self, task: Task<'_>) -> Result {
+    fn perform(&mut self, task: &mut Task<'_>) -> Result {
         let amount = task.amount();
         match task.kind {
             Kind::Read => Result::new(Kind::Read, Came::Read, Answer::fixed(200, OK)),
@@ -38,10 +38,12 @@ impl Trade for Generic {
                 let mut result = match task.deeds.undo(&undoes) {
                     Found::Undone { amount_minor, .. } => {
                         let mut result = Result::new(Kind::Undo, Came::Effect, Answer::fixed(200, OK));
-                        result.amount_minor = Some(amount_minor).filter(|amount| *amount != 0);
+                        result.amount_minor = Some(-amount_minor).filter(|amount| *amount != 0);
                         result
                     }
-                    Found::Already => Result::new(Kind::Undo, Came::Nothing, Answer::fixed(200, r#"{"result":"ALREADY_UNDONE"}"#)),
+                    Found::Already => {
+                        Result::new(Kind::Undo, Came::Nothing, Answer::fixed(200, r#"{"result":"ALREADY_UNDONE"}"#))
+                    }
                     Found::Never => Result::new(Kind::Undo, Came::Nothing, task.unseen("NOTHING_TO_UNDO")),
                 };
                 result.undoes_key = Some(undoes);

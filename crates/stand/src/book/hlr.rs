@@ -18,7 +18,7 @@ impl Trade for Hlr {
         kind_by_direction(method, compensates)
     }
 
-    fn perform(&mut self, task: Task<'_>) -> Result {
+    fn perform(&mut self, task: &mut Task<'_>) -> Result {
         let ["subscribers", msisdn, rest @ ..] = task.parts else { return Result::no_such_route(task.kind) };
         let gone = matches!(self.touched.get(*msisdn), Some(None));
         if gone || !subscriber::is_msisdn(msisdn) {
@@ -27,11 +27,12 @@ impl Trade for Hlr {
         match (task.method, rest) {
             (&Method::GET, []) => {
                 let set = self.touched.get(*msisdn).and_then(Option::as_deref);
-                let body = json!({"msisdn": msisdn, "profile": set.unwrap_or(subscriber::tariff(msisdn))});
+                let body = json!({"msisdn": msisdn, "profile": set.unwrap_or_else(|| subscriber::tariff(msisdn))});
                 Result::new(Kind::Read, Came::Read, Answer::json(200, &body)).about(msisdn, None)
             }
             (&Method::PUT, ["profile"]) => {
-                let Some(profile) = task.text("profile").filter(|profile| !profile.is_empty() && profile.len() <= 64) else {
+                let Some(profile) = task.text("profile").filter(|profile| !profile.is_empty() && profile.len() <= 64)
+                else {
                     return Result::refused(task.kind, 400, "profile must be a text of 1 to 64 bytes");
                 };
                 self.touched.insert((*msisdn).into(), Some(profile.to_owned()));
@@ -68,11 +69,11 @@ mod tests {
         let mut desk = Desk::telecom("hlr");
         let profile = "/subscribers/491701234567/profile";
         let subscriber = "/subscribers/491701234567";
-        let set = desk.call(Method::PUT, profile, "", &json!({"profile": "FLEX_20"}));
+        let set = desk.call(&Method::PUT, profile, "", &json!({"profile": "FLEX_20"}));
         assert_eq!(set, (200, json!({"profile": "FLEX_20"}), Came::Effect));
-        assert_eq!(desk.call(Method::GET, subscriber, "", &Value::Null).1["profile"], "FLEX_20");
-        assert_eq!(desk.call(Method::DELETE, subscriber, "", &Value::Null).2, Came::Effect);
-        assert_eq!(desk.call(Method::DELETE, subscriber, "", &Value::Null).0, 404);
-        assert_eq!(desk.call(Method::PUT, profile, "", &json!({"profile": "FLEX_20"})).0, 404);
+        assert_eq!(desk.call(&Method::GET, subscriber, "", &Value::Null).1["profile"], "FLEX_20");
+        assert_eq!(desk.call(&Method::DELETE, subscriber, "", &Value::Null).2, Came::Effect);
+        assert_eq!(desk.call(&Method::DELETE, subscriber, "", &Value::Null).0, 404);
+        assert_eq!(desk.call(&Method::PUT, profile, "", &json!({"profile": "FLEX_20"})).0, 404);
     }
 }

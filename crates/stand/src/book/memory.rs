@@ -1,11 +1,11 @@
 //! The keys a system has seen and what it answered: the promise that makes a repeat safe.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Answer;
 
@@ -33,9 +33,13 @@ pub(crate) enum Recall {
 
 /// Tells requests under one key apart.
 pub(crate) fn digest(method: &Method, path: &str, body: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (method.as_str(), path, body).hash(&mut hasher);
-    hasher.finish()
+    let method = xxh3_64_with_seed(method.as_str().as_bytes(), 0);
+    xxh3_64_with_seed(body, xxh3_64_with_seed(path.as_bytes(), method))
+}
+
+/// Tells answers apart; stored in ledgers, so it may never change.
+pub(crate) fn digest_of_answer(answer: &Answer) -> u64 {
+    xxh3_64_with_seed(&answer.body, u64::from(answer.status))
 }
 
 impl Memory {

@@ -29,7 +29,7 @@ impl Trade for Mnp {
         }
     }
 
-    fn perform(&mut self, task: Task<'_>) -> Result {
+    fn perform(&mut self, task: &mut Task<'_>) -> Result {
         match (task.method, task.parts) {
             (&Method::GET, ["port-requests", id]) => {
                 let state = match self.requests.get(*id) {
@@ -58,7 +58,7 @@ impl Trade for Mnp {
 }
 
 impl Mnp {
-    fn enter(&mut self, task: Task<'_>, id: &str, to: State) -> Result {
+    fn enter(&mut self, task: &mut Task<'_>, id: &str, to: State) -> Result {
         if let Some(blocked) = task.blocked() {
             return blocked;
         }
@@ -73,7 +73,7 @@ impl Mnp {
     }
 
     /// With `undoes` it takes back that acceptance; without it rejects the request itself.
-    fn reject(&mut self, task: Task<'_>, id: &str) -> Result {
+    fn reject(&mut self, task: &mut Task<'_>, id: &str) -> Result {
         if self.requests.get(id) == Some(&State::Completed) {
             return Result::refused(Kind::Undo, 409, "the port is completed");
         }
@@ -117,6 +117,6 @@ mod tests {
         assert_eq!(send("p2", "completion", json!({"external_id": "e"})).1, json!({"state": "COMPLETED"}));
         assert_eq!(send("p2", "rejection", json!({"external_id": "f", "undoes": "d"})).0, 409);
         assert_eq!(send("p3", "rejection", json!({"external_id": "g", "undoes": "h"})).2, Came::Nothing);
-        assert_eq!(desk.call(Method::GET, "/port-requests/p2", "", &Value::Null).1["state"], "COMPLETED");
+        assert_eq!(desk.call(&Method::GET, "/port-requests/p2", "", &Value::Null).1["state"], "COMPLETED");
     }
 }

@@ -20,7 +20,7 @@ impl Trade for Payments {
         }
     }
 
-    fn perform(&mut self, task: Task<'_>) -> Result {
+    fn perform(&mut self, task: &mut Task<'_>) -> Result {
         match (task.method, task.parts) {
             (&Method::POST, ["charges"]) => self.charge(task),
             (&Method::POST, ["refunds"]) => refund(task),
@@ -34,7 +34,7 @@ impl Trade for Payments {
 }
 
 impl Payments {
-    fn charge(&mut self, task: Task<'_>) -> Result {
+    fn charge(&mut self, task: &mut Task<'_>) -> Result {
         let Some(amount) = task.amount() else {
             return Result::refused(Kind::Do, 400, "amount_minor must be a whole number above 0");
         };
@@ -55,16 +55,18 @@ impl Payments {
     }
 }
 
-fn refund(task: Task<'_>) -> Result {
+fn refund(task: &mut Task<'_>) -> Result {
     let Some(charge_key) = task.text("charge_key").map(str::to_owned) else {
         return Result::refused(Kind::Undo, 400, "charge_key is missing");
     };
     let mut result = match task.deeds.undo(&charge_key) {
         Found::Undone { account, amount_minor } => {
             let answer = Answer::json(201, &json!({"result": "REFUNDED", "charge_id": account}));
-            Result::new(Kind::Undo, Came::Effect, answer).about(&account, Some(amount_minor))
+            Result::new(Kind::Undo, Came::Effect, answer).about(&account, Some(-amount_minor))
         }
-        Found::Already => Result::new(Kind::Undo, Came::Nothing, Answer::fixed(200, r#"{"result":"ALREADY_REFUNDED"}"#)),
+        Found::Already => {
+            Result::new(Kind::Undo, Came::Nothing, Answer::fixed(200, r#"{"result":"ALREADY_REFUNDED"}"#))
+        }
         Found::Never => Result::new(Kind::Undo, Came::Nothing, task.unseen("NOTHING_TO_REFUND")),
     };
     result.undoes_key = Some(charge_key);

@@ -15,7 +15,7 @@ impl Trade for Sms {
         kind_by_direction(method, compensates)
     }
 
-    fn perform(&mut self, task: Task<'_>) -> Result {
+    fn perform(&mut self, task: &mut Task<'_>) -> Result {
         match (task.method, task.parts) {
             (&Method::POST, ["messages"]) => {
                 let Some(to) = task.text("to").map(str::to_owned) else {

@@ -15,6 +15,8 @@ const MAGIC: u64 = 0x3147_4f4c_5441_4754; // "TGATLOG1"
 const VERSION: u32 = 1;
 const HEADER_LEN: u64 = 16;
 const CHANGE_HEADER_LEN: usize = 16;
+/// A rewrite leaves gaps in the numbers; a larger one is not ours.
+const NUMBERS_SKIPPED_MAX: u64 = 1 << 32;
 /// Below this size dead bytes are not worth a rewrite.
 const REWRITE_BYTES_MIN: u64 = 256 << 10;
 
@@ -91,7 +93,8 @@ impl Log {
 
     /// Writes the live objects to a new file, grouped by the change that wrote them, and swaps it in.
     pub(super) fn rewrite_if_mostly_dead(&mut self, objects: &BTreeMap<ObjectKey, Object>) -> Result<(), Error> {
-        let live: u64 = objects.values().map(|o| (o.bytes.len() + o.key.kind.len() + o.key.name.len() + 32) as u64).sum();
+        let live: u64 =
+            objects.values().map(|o| (o.bytes.len() + o.key.kind.len() + o.key.name.len() + 32) as u64).sum();
         if self.end < REWRITE_BYTES_MIN || self.end < 4 * live {
             return Ok(());
         }
@@ -228,7 +231,7 @@ fn change_at(bytes: &[u8], after: u64) -> Option<(u64, Vec<Op>, usize)> {
     let mut fields = Fields::new(body);
     let number = fields.u64()?;
     // Cheap checks first: this runs at every byte of a tail that may be torn.
-    if number <= after || crc32fast::hash(body) != crc {
+    if number <= after || number - after > NUMBERS_SKIPPED_MAX || crc32fast::hash(body) != crc {
         return None;
     }
     Some((number, decode_ops(&mut fields)?, 8 + len))

@@ -113,6 +113,7 @@ pub(super) fn evacuate(
     }
 }
 
+#[derive(Clone, Copy)]
 enum Step<'a> {
     Row { row: &'a [u8], first: u32 },
     Delete { first: u32 },

@@ -359,8 +359,7 @@ impl<'a> Output<'a> {
         }
         open.file.write_all_at(&section.bytes, open.end).map_err(failed("write", &open.path))?;
         for (key, at, len, reach) in self.noted.drain(..) {
-            let place =
-                len.map(|len| Place { segment: open.id, offset: open.end as u32 + at, len, reach });
+            let place = len.map(|len| Place { segment: open.id, offset: open.end as u32 + at, len, reach });
             open.deletes += u64::from(place.is_none());
             self.changes.push((key, place));
         }

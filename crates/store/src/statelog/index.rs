@@ -86,9 +86,7 @@ impl Index {
     pub(super) fn insert(&mut self, key: u64, place: Place) -> Option<Place> {
         let slot = Slot::new(key, place);
         match self.slots.entry(hash(key), |slot| slot.key() == key, |slot| hash(slot.key())) {
-            hashbrown::hash_table::Entry::Occupied(mut taken) => {
-                Some(std::mem::replace(taken.get_mut(), slot).place())
-            }
+            hashbrown::hash_table::Entry::Occupied(mut taken) => Some(std::mem::replace(taken.get_mut(), slot).place()),
             hashbrown::hash_table::Entry::Vacant(free) => {
                 free.insert(slot);
                 None

@@ -12,7 +12,7 @@ use super::manifest::{self, Manifest, Part};
 use super::segment::{self, Kind, Segment};
 use super::{Restored, Rows, Settings, Shared, StateLog, Writer};
 use crate::Error;
-use crate::durable::{self, create_dir, failed, len_of, names_in, remove, sync_dir};
+use crate::durable::{create_dir, failed, len_of, names_in, remove, sync_dir};
 
 pub(super) fn open(dir: &Path, settings: Settings) -> Result<(StateLog, Option<Restored>), Error> {
     if !(1 << 20..=2 << 30).contains(&settings.segment_bytes) {
@@ -169,5 +169,5 @@ fn cut(dir: &Path, rows: &Rows, kept: &VecDeque<Manifest>, names: &[String]) -> 
             segment.file.set_len(segment.len).map_err(failed("cut", &segment.path))?;
         }
     }
-    durable::sync_dir(dir)
+    sync_dir(dir)
 }

@@ -1,0 +1,153 @@
+//! The words of the interface: what is handed in, and what is handed out.
+
+use std::time::Duration;
+
+use compact_str::CompactString;
+use model::Timestamp;
+
+/// Names one released call: the worker that owns it and a number of that worker's own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallRef {
+    pub worker: u16,
+    pub token: u64,
+}
+
+/// A call that may start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Released {
+    pub call: CallRef,
+    /// The number given to [`crate::LoadManager::set_participant`].
+    pub participant: u32,
+    /// The only endpoint that remembers its call key, if the promise is per endpoint and it was tried before.
+    pub pinned_endpoint: Option<u16>,
+    /// More is more urgent, within a class; 0 is normal.
+    pub priority: u8,
+    /// It may not start at or after this; [`Timestamp::NEVER`] for compensations.
+    pub deadline: Timestamp,
+    pub class: Class,
+    /// How far its transaction is: 0 at the beginning, 255 at the last step.
+    pub progress: u8,
+}
+
+/// What a call is to its transaction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Class {
+    /// The first attempt of a step.
+    First,
+    /// A later attempt.
+    Retry,
+    /// It undoes; it must happen.
+    Compensate,
+    /// There is no way back any more; it must happen.
+    AfterPivot,
+}
+
+/// What becomes of a released call, at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// Send it now, to this endpoint.
+    Start { endpoint: u16 },
+    /// It waits in memory; a [`Verdict`] follows. Also said of a call that is here already.
+    Queued,
+    /// Write it down and forget it until [`Wants`] asks for parked calls of its participant.
+    Park { reason: ParkReason },
+    /// Its deadline has passed.
+    Expired,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ParkReason {
+    /// More calls wait for this participant than memory should hold.
+    BacklogFull,
+    /// The participant is held, and enough calls wait in memory to probe with.
+    Held,
+    /// Somebody paused it.
+    Paused,
+    /// The endpoint that the call is bound to is not there any more: a person must decide.
+    EndpointGone,
+    /// No such participant.
+    Unknown,
+}
+
+/// What becomes of a call that waited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Send it now, to this endpoint.
+    Start { call: CallRef, participant: u32, endpoint: u16 },
+    /// Write it down and forget it until [`Wants`] asks for parked calls.
+    Park { call: CallRef, participant: u32, reason: ParkReason },
+    /// Its deadline passed while it waited; it never started.
+    Expired { call: CallRef, participant: u32 },
+}
+
+impl Verdict {
+    pub fn call(&self) -> CallRef {
+        match self {
+            Self::Start { call, .. } | Self::Park { call, .. } | Self::Expired { call, .. } => *call,
+        }
+    }
+}
+
+/// An answer to a wish to take a call back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Withdraw {
+    /// It had not started and will not.
+    Withdrawn,
+    /// It has started; its end will be told as usual.
+    InFlight,
+    /// It is not here: never released, or ended, parked or expired already.
+    Unheard,
+}
+
+/// What an ended call says about its participant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sample {
+    /// From start to end.
+    pub took: Duration,
+    pub evidence: Evidence,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Evidence {
+    /// It did it.
+    Done,
+    /// It took the call and said no.
+    Refused,
+    /// It did not take the call: connection refused, 429, 503 with `Retry-After` (for how long is `retry_after`).
+    NotTaken { retry_after: Option<Duration> },
+    /// 401 or 407: it does not know us.
+    Unauthorized,
+    /// No answer, or one that says nothing: a timeout, a cut, a 5xx.
+    Unknown,
+    /// We ended it ourselves; says nothing about the participant. Also an answer that is a mistake of ours.
+    Cancelled,
+}
+
+/// So many parked calls of a participant would find room now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wants {
+    pub participant: u32,
+    pub count: u32,
+}
+
+/// A participant as far as load is concerned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ParticipantSpec {
+    pub name: CompactString,
+    /// How many; at least 1.
+    pub endpoints: u16,
+    /// Never more calls at once; at least 1.
+    pub max_in_flight: u32,
+    /// Calls started per second; no burst beyond a tenth of a second's worth.
+    pub max_per_second: Option<u32>,
+    /// A ramp opens with no less than this.
+    pub min_in_flight: Option<u32>,
+}
+
+/// What to pause or resume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// All outgoing calls of the node.
+    All,
+    One(u32),
+}

@@ -1,0 +1,130 @@
+//! What all threads of a node share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use compact_str::CompactString;
+use journal::Journal;
+use load::LoadManager;
+use model::{PartitionId, Timestamp, TxId};
+use parking_lot::{Mutex, RwLock};
+use plan::PlanHash;
+use store::catalog::Catalog;
+use store::history::History;
+use store::statelog::{Checkpointer, StateLog};
+
+use crate::clock::Clock;
+use crate::idempotency::LiveKeys;
+use crate::inbox::Inbox;
+use crate::numbers::Numbers;
+use crate::settings::Settings;
+use crate::tables::Tables;
+use crate::view::Renderer;
+
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) partitions: u16,
+    pub(crate) clock: Clock,
+    pub(crate) renderer: Renderer,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) journal: RwLock<Option<Arc<dyn Journal>>>,
+    pub(crate) load: Mutex<LoadManager>,
+    pub(crate) history: History,
+    pub(crate) statelogs: Vec<StateLog>,
+    pub(crate) checkpointer: Checkpointer,
+    pub(crate) catalog: Mutex<Catalog>,
+    pub(crate) tables: RwLock<Arc<Tables>>,
+    /// The generation of `tables`, to be compared without a lock.
+    pub(crate) generation: AtomicU64,
+    pub(crate) keys: LiveKeys,
+    pub(crate) numbers: Numbers,
+    pub(crate) started_at: Timestamp,
+    /// No new work.
+    pub(crate) draining: AtomicBool,
+    /// New work may come in: renewed many times a second.
+    pub(crate) admits: AtomicBool,
+    /// Why the node takes no more work for good: a failed journal, a broken partition.
+    pub(crate) failed: Mutex<Option<String>>,
+    pub(crate) has_failed: AtomicBool,
+    /// By worker: live transactions by plan, parked calls by participant, and the oldest by what it waits for.
+    pub(crate) running: Mutex<BTreeMap<usize, BTreeMap<PlanHash, u64>>>,
+    pub(crate) parked: Mutex<BTreeMap<usize, BTreeMap<u32, u64>>>,
+    pub(crate) ages: Mutex<BTreeMap<usize, Ages>>,
+}
+
+/// When the oldest live transaction began, in µs since 1970, by what it waits for and its name.
+pub(crate) type Ages = BTreeMap<(&'static str, String), u64>;
+
+impl Shared {
+    pub(crate) fn worker_of(&self, partition: PartitionId) -> &Arc<Inbox> {
+        &self.inboxes[usize::from(partition.0) % self.inboxes.len()]
+    }
+
+    pub(crate) fn inbox_of(&self, tx: TxId) -> Option<&Arc<Inbox>> {
+        (tx.partition().0 < self.partitions).then(|| self.worker_of(tx.partition()))
+    }
+
+    pub(crate) fn tables(&self) -> Arc<Tables> {
+        Arc::clone(&self.tables.read())
+    }
+
+    pub(crate) fn journal_status(&self) -> journal::Status {
+        self.journal.read().as_ref().map_or(journal::Status::Well, |j| j.status())
+    }
+
+    /// The node stops taking work, for good.
+    pub(crate) fn fail(&self, why: String) {
+        tracing::error!(why, "the node has failed and takes no more work");
+        self.failed.lock().get_or_insert(why);
+        self.has_failed.store(true, Ordering::Release);
+    }
+
+    /// Tells the load manager of participants as they are declared now.
+    pub(crate) fn declare(&self, tables: &Tables) {
+        let now = self.clock.now();
+        let mut load = self.load.lock();
+        for (place, declared) in tables.participants.iter().enumerate() {
+            let spec = &declared.spec;
+            load.set_participant(now, place as u32, load::ParticipantSpec {
+                name: spec.name.clone(),
+                endpoints: spec.endpoints.len() as u16,
+                max_in_flight: spec.limits.max_in_flight,
+                max_per_second: spec.limits.max_per_second,
+                min_in_flight: None,
+            });
+            match &declared.paused {
+                Some(pause) => load.pause(now, load::Which::One(place as u32), &pause.reason),
+                None => load.resume(now, load::Which::One(place as u32)),
+            }
+        }
+    }
+
+    /// Replaces what is in force, and lets every worker know.
+    pub(crate) fn publish(&self, mut tables: Tables) {
+        tables.generation = self.generation.load(Ordering::Relaxed) + 1;
+        let generation = tables.generation;
+        *self.tables.write() = Arc::new(tables);
+        self.generation.store(generation, Ordering::Release);
+        for inbox in &self.inboxes {
+            inbox.tell();
+        }
+    }
+}
+
+/// A 32-bit name for a filter of history: definitions, participants and steps by their words.
+pub(crate) fn tag(kind: &str, name: &str) -> u32 {
+    let kind = xxhash_rust::xxh3::xxh3_64(kind.as_bytes());
+    xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), kind) as u32
+}
+
+/// The hash by which history finds (definition, key).
+pub(crate) fn key_hash(definition: &str, key: &Option<CompactString>) -> u64 {
+    match key {
+        None => 0,
+        Some(key) => {
+            let seed = xxhash_rust::xxh3::xxh3_64(definition.as_bytes());
+            xxhash_rust::xxh3::xxh3_64_with_seed(key.as_bytes(), seed) | 1
+        }
+    }
+}

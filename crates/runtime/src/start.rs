@@ -1,0 +1,210 @@
+//! Starting a node and stopping it: what is opened in which order, and the threads that run it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::thread::JoinHandle;
+
+use load::LoadManager;
+use model::{PartitionId, Timestamp};
+use parking_lot::{Mutex, RwLock};
+use store::history::History;
+use store::statelog::Checkpointer;
+
+use crate::clock::Clock;
+use crate::engine::{Engine, StartError};
+use crate::idempotency::LiveKeys;
+use crate::inbox::{Inbox, Note};
+use crate::numbers::Numbers;
+use crate::recovery;
+use crate::settings::{Components, Settings};
+use crate::shared::Shared;
+use crate::worker::{Host, RESIDENT_BYTES, Worker, partitions_of};
+
+/// The threads of a node.
+#[derive(Default)]
+pub(crate) struct Threads {
+    workers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    /// Ends the workers, then the journal. What is under way becomes durable first.
+    pub(crate) fn stop(&self, shared: &Shared) {
+        let workers = std::mem::take(&mut *self.workers.lock());
+        if workers.is_empty() {
+            return;
+        }
+        for inbox in &shared.inboxes {
+            inbox.send(Note::Stop);
+        }
+        for worker in workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker had panicked");
+            }
+        }
+        let journal = shared.journal.write().take();
+        if let Some(journal) = journal {
+            journal.stop();
+        }
+    }
+}
+
+fn failed(what: &str, e: impl std::fmt::Display) -> StartError {
+    StartError(format!("{what}: {e}"))
+}
+
+pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine, StartError> {
+    if settings.workers == 0 || settings.partitions == 0 || settings.partitions > model::id::PARTITIONS_MAX {
+        return Err(StartError(format!(
+            "workers is {} and partitions is {}; both must be at least 1, partitions at most {}",
+            settings.workers,
+            settings.partitions,
+            model::id::PARTITIONS_MAX
+        )));
+    }
+    std::fs::create_dir_all(&settings.data)
+        .map_err(|e| failed(&format!("the data directory {}", settings.data.display()), e))?;
+    // The journal's lock comes first: everything else in the directory is behind it.
+    let mut opened = journal::open(journal_settings(&settings)).map_err(|e| failed("the journal", e))?;
+    let wall = Clock::start(Timestamp::ZERO).now();
+    let (catalog, identity, is_new) = recovery::open_catalog(&settings, wall)?;
+    let tables = recovery::tables(&catalog)?;
+    let (history, found) = History::open(&settings.data.join("history"), store::history::Settings::default())
+        .map_err(|e| failed("history", e))?;
+    for warning in &found.warnings {
+        tracing::warn!(warning, "history was repaired");
+    }
+    let recovery = opened.recovery();
+    if let Some(torn) = &recovery.torn {
+        tracing::warn!(%torn, "the last write was cut short by a crash; nothing of it had been acknowledged");
+    }
+    let keys = LiveKeys::new();
+    let resident_max = (settings.memory_bytes_max / 2 / RESIDENT_BYTES) as usize / usize::from(identity.partitions);
+    let restored = restore_all(&settings.data.join("state"), identity.partitions, resident_max, &keys, &tables)?;
+    let mut restored = restored;
+    let (frozen, tails, entries) = recovery::replay(&mut opened, &mut restored, &history, &keys)?;
+    let last = restored.iter().map(|r| r.partition.at).max().unwrap_or(Timestamp::ZERO);
+    let clock = Clock::start(last);
+    let now = clock.now();
+    let mut statelogs = Vec::new();
+    let mut hosts: Vec<Host> = Vec::new();
+    for ((restored, tail), frozen) in restored.into_iter().zip(tails).zip(frozen) {
+        statelogs.push(restored.log.clone());
+        hosts.push(recovery::host(restored, tail, frozen, &identity, &tables, now)?);
+    }
+    let live: u64 = hosts.iter().map(|h| h.leader.partition.live_count() as u64).sum();
+    if !is_new {
+        tracing::info!(entries, live, "replayed");
+    }
+    let workers = settings.workers.min(usize::from(identity.partitions));
+    let inboxes: Vec<Arc<Inbox>> = (0..workers).map(|_| Arc::new(Inbox::new(settings.inbox_max))).collect();
+    let shared = Arc::new(Shared {
+        partitions: identity.partitions,
+        clock,
+        renderer: components.renderer,
+        inboxes: inboxes.clone(),
+        journal: RwLock::new(None),
+        load: Mutex::new(LoadManager::new()),
+        history,
+        statelogs,
+        checkpointer: Checkpointer::start(usize::from(identity.partitions)).map_err(|e| failed("checkpoints", e))?,
+        catalog: Mutex::new(catalog),
+        tables: RwLock::new(Arc::default()),
+        generation: AtomicU64::new(0),
+        keys,
+        numbers: Numbers::default(),
+        started_at: now,
+        draining: AtomicBool::new(false),
+        admits: AtomicBool::new(true),
+        failed: Mutex::new(None),
+        has_failed: AtomicBool::new(false),
+        running: Mutex::default(),
+        parked: Mutex::default(),
+        ages: Mutex::default(),
+        settings,
+    });
+    shared.numbers.live.store(live, std::sync::atomic::Ordering::Relaxed);
+    let parked: usize = hosts.iter().map(Host::parked_count).sum();
+    shared.numbers.parked.store(parked as u64, std::sync::atomic::Ordering::Relaxed);
+    shared.declare(&tables);
+    shared.load.lock().new_epoch(now);
+    shared.publish(tables);
+    let notify = inboxes.clone();
+    let journal = opened
+        .start(Box::new(move |worker, committed| notify[worker].send(Note::Committed(committed))))
+        .map_err(|e| failed("the journal", e))?;
+    let journal: Arc<dyn journal::Journal> = Arc::new(journal);
+    *shared.journal.write() = Some(Arc::clone(&journal));
+    let engine = Engine { shared: Arc::clone(&shared), threads: Arc::new(Threads::default()) };
+    let mut hosts: Vec<Option<Host>> = hosts.into_iter().map(Some).collect();
+    for index in 0..workers {
+        let mine: Vec<Host> =
+            partitions_of(index, workers, identity.partitions).filter_map(|p| hosts[usize::from(p)].take()).collect();
+        let thread = spawn(index, &engine, Arc::clone(&journal), mine, components.serve.clone())?;
+        engine.threads.workers.lock().push(thread);
+    }
+    Ok(engine)
+}
+
+fn restore_all(
+    dir: &Path,
+    partitions: u16,
+    resident_max: usize,
+    keys: &LiveKeys,
+    tables: &crate::tables::Tables,
+) -> Result<Vec<recovery::Restored>, StartError> {
+    // Reading rows is most of a start: as many threads as cores share it.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicU64::new(0);
+    let found: Mutex<Vec<(u16, Result<recovery::Restored, StartError>)>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let id = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if id >= u64::from(partitions) {
+                        return;
+                    }
+                    let restored = recovery::restore(dir, PartitionId(id as u16), resident_max, keys, tables);
+                    found.lock().push((id as u16, restored));
+                }
+            });
+        }
+    });
+    let mut found = found.into_inner();
+    found.sort_by_key(|(id, _)| *id);
+    found.into_iter().map(|(_, restored)| restored).collect()
+}
+
+fn journal_settings(settings: &Settings) -> journal::Settings {
+    let mut journal = journal::Settings::new(settings.data.join("journal"));
+    journal.disk_bytes_max = settings.journal_disk_bytes_max;
+    journal
+}
+
+fn spawn(
+    index: usize,
+    engine: &Engine,
+    journal: Arc<dyn journal::Journal>,
+    hosts: Vec<Host>,
+    serve: Option<crate::settings::Serve>,
+) -> Result<JoinHandle<()>, StartError> {
+    let engine = engine.clone();
+    std::thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(e) => return engine.shared.fail(format!("worker {index} has no runtime: {e}")),
+            };
+            let local = tokio::task::LocalSet::new();
+            let shared = Arc::clone(&engine.shared);
+            if let Some(serve) = serve {
+                local.spawn_local(serve(index, engine));
+            }
+            local.block_on(&runtime, Worker::new(index, shared, journal, hosts).run());
+            // What the HTTP front still owes its clients goes out before the core ends.
+            runtime.block_on(async { drop(tokio::time::timeout(std::time::Duration::from_millis(200), local).await) });
+        })
+        .map_err(|e| failed("a worker thread", e))
+}

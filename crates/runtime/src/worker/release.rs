@@ -1,0 +1,417 @@
+//! What leaves once it is durable: calls to the load manager and on to the connector, answers to waiters, ended
+//! transactions to history.
+
+use bytes::Bytes;
+use connectors::{Call, EndpointIndex, ParticipantIndex, Token};
+use load::{Class, Decision, Released, Verdict, Withdraw};
+use model::{Direction, Seq, Timestamp, TxId};
+use partition::transaction::{Reason, TxOutcome};
+use partition::{CallRef, Command, Effect, OutgoingCall, Transaction};
+use store::history::Record;
+
+use super::Worker;
+use super::calls::CallSlot;
+use crate::answer::{Answer, Until};
+use crate::idempotency;
+use crate::inbox::{Note, Waiter};
+use crate::numbers::{add, bump, subtract};
+use crate::prepare::TENANT;
+use crate::refusal::Refusal;
+use crate::shared::{key_hash, tag};
+use crate::view::{Detail, View};
+
+/// Waits for the part that contains what caused it.
+pub(crate) enum Held {
+    Effect { host: usize, effect: Effect },
+    Respond { host: usize, tx: TxId, waiter: Waiter },
+}
+
+impl Worker {
+    pub(crate) fn release(&mut self, held: Vec<Held>, now: Timestamp) {
+        for item in held {
+            match item {
+                Held::Effect { host, effect } => self.release_effect(host, effect, now),
+                Held::Respond { host, tx, waiter } => self.respond(host, tx, waiter),
+            }
+        }
+        self.hand_over_history();
+    }
+
+    fn release_effect(&mut self, host: usize, effect: Effect, now: Timestamp) {
+        match effect {
+            Effect::Call(call) => self.ask_load(host, call, now),
+            Effect::Withdraw(call) => self.withdraw(host, call, now),
+            Effect::Parked { call, participant } => {
+                self.hosts[host].parked.entry(participant).or_default().push_back(call);
+                self.hosts[host].cold.push_back(call.tx);
+                bump(&self.shared.numbers.parked);
+            }
+            Effect::Decided(tx) => self.decided(host, tx),
+            Effect::Ended(tx) => self.ended(host, &tx),
+            Effect::Grant(tx) => {
+                let _ = self.propose(host, Command::Grant(tx), now);
+            }
+        }
+    }
+
+    fn ask_load(&mut self, host: usize, outgoing: Box<OutgoingCall>, now: Timestamp) {
+        let participant = outgoing.participant;
+        let class = match (outgoing.call.direction, outgoing.deadline) {
+            (Direction::Compensate, _) => Class::Compensate,
+            (Direction::Call, Timestamp::NEVER) if outgoing.progress.0 > 0 => Class::AfterPivot,
+            _ if outgoing.call.attempt > 1 => Class::Retry,
+            _ => Class::First,
+        };
+        let (done, all) = outgoing.progress;
+        let released = Released {
+            call: load::CallRef { worker: self.index as u16, token: 0 },
+            participant,
+            pinned_endpoint: outgoing.endpoint,
+            priority: outgoing.priority,
+            deadline: outgoing.deadline,
+            class,
+            progress: (u32::from(done) * 255 / u32::from(all.max(1))) as u8,
+        };
+        let call = outgoing.call;
+        let token = self.calls.add(CallSlot { host, call, participant, started_at: now, outgoing: Some(outgoing) });
+        self.asked.push((token, released));
+    }
+
+    /// One exchange with the load manager for everything that has gathered: one lock.
+    pub(crate) fn exchange_with_load(&mut self, now: Timestamp) -> bool {
+        let mut busy = !self.finished.is_empty() || !self.asked.is_empty();
+        let mut verdicts = std::mem::take(&mut self.verdicts);
+        let mut wants = Vec::new();
+        let mut mine = std::mem::take(&mut self.starting);
+        let mut parks = Vec::new();
+        {
+            let mut load = self.shared.load.lock();
+            for (participant, endpoint, sample) in self.finished.drain(..) {
+                load.finish(now, participant, endpoint, sample, &mut verdicts);
+            }
+            for (token, mut released) in self.asked.drain(..) {
+                released.call.token = token;
+                match load.release(now, released) {
+                    Decision::Start { endpoint } => mine.push((token, endpoint)),
+                    Decision::Queued => self.calls.waits(token),
+                    // Past its deadline: provably not started; the deadline's own timer decides.
+                    Decision::Park { .. } | Decision::Expired => parks.push(token),
+                }
+            }
+            if load.next_wake(now).is_some_and(|at| at <= now) {
+                load.tick(now, &mut verdicts, &mut wants);
+            }
+            self.held_participants.clear();
+            self.held_participants.extend((0..self.tables.participants.len() as u32).map(|p| load.is_held(p)));
+        }
+        busy |= !verdicts.is_empty() || !wants.is_empty();
+        let mut elsewhere: Vec<Vec<Verdict>> = Vec::new();
+        for verdict in verdicts.drain(..) {
+            let worker = usize::from(verdict.call().worker);
+            if worker != self.index {
+                elsewhere.resize_with(self.shared.inboxes.len(), Vec::new);
+                elsewhere[worker].push(verdict);
+                continue;
+            }
+            match verdict {
+                Verdict::Start { call, endpoint, .. } => mine.push((call.token, endpoint)),
+                Verdict::Park { call, .. } | Verdict::Expired { call, .. } => parks.push(call.token),
+            }
+        }
+        self.verdicts = verdicts;
+        for (worker, verdicts) in elsewhere.into_iter().enumerate() {
+            if !verdicts.is_empty() {
+                self.shared.inboxes[worker].send(Note::Verdicts(verdicts));
+            }
+        }
+        for (token, endpoint) in mine.drain(..) {
+            self.start_call(token, endpoint, now);
+        }
+        self.starting = mine;
+        for token in parks {
+            self.park_token(token, now);
+        }
+        for want in wants {
+            self.unpark(want.participant, want.count, now);
+        }
+        busy
+    }
+
+    /// What the load manager decided on another worker's turn.
+    pub(crate) fn take_verdicts(&mut self, verdicts: Vec<Verdict>, now: Timestamp) {
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Start { call, endpoint, .. } => self.start_call(call.token, endpoint, now),
+                Verdict::Park { call, .. } | Verdict::Expired { call, .. } => self.park_token(call.token, now),
+            }
+        }
+    }
+
+    fn park_token(&mut self, token: u64, now: Timestamp) {
+        if let Some(slot) = self.calls.remove(token) {
+            self.calls.waits_no_more(slot.host, slot.call);
+            let _ = self.propose(slot.host, Command::Park(slot.call), now);
+        }
+    }
+
+    pub(crate) fn start_call(&mut self, token: u64, endpoint: u16, now: Timestamp) {
+        let Some(slot) = self.calls.get_mut(token) else { return };
+        let Some(outgoing) = slot.outgoing.take() else { return };
+        slot.started_at = now;
+        let (host, call) = (slot.host, slot.call);
+        self.calls.waits_no_more(host, call);
+        bump(&self.shared.numbers.calls_started);
+        let is_local = matches!(self.way, super::Way::Local(_));
+        let partition = &self.hosts[host].leader.partition;
+        let live = partition.get(call.tx);
+        let traceparent = live.map_or("", |tx| tx.traceparent.as_str());
+        let step = live
+            .and_then(|tx| partition.plans.get(tx.plan))
+            .map_or("", |slot| slot.saga.steps[usize::from(call.step)].name.as_str());
+        let participant = outgoing.participant;
+        let timeout = outgoing.timeout;
+        let request = if is_local {
+            crate::targets::bare_request(*outgoing)
+        } else {
+            let spec = &self.tables.participants[participant as usize].spec;
+            crate::targets::request(*outgoing, spec, step, partition.epoch, traceparent)
+        };
+        self.way.connector().start(Call {
+            token: Token(token),
+            participant: ParticipantIndex(participant),
+            endpoint: EndpointIndex(endpoint),
+            request,
+            timeout,
+        });
+    }
+
+    /// Nobody waits for a call: taken back if it has not started; else its answer still counts.
+    fn withdraw(&mut self, host: usize, call: CallRef, now: Timestamp) {
+        // It may not have reached the load manager yet.
+        if let Some(place) = self.asked.iter().position(|(token, _)| {
+            self.calls.get_mut(*token).is_some_and(|slot| slot.host == host && slot.call == call)
+        }) {
+            let (token, _) = self.asked.swap_remove(place);
+            return self.park_token(token, now);
+        }
+        let Some(token) = self.calls.waiting(host, call) else { return };
+        let name = load::CallRef { worker: self.index as u16, token };
+        let withdrawn = self.shared.load.lock().withdraw(name);
+        match withdrawn {
+            Withdraw::Withdrawn => self.park_token(token, now),
+            // Its start, or its end, is on its way to us.
+            Withdraw::InFlight | Withdraw::Unheard => {}
+        }
+    }
+
+    /// Sends parked calls on, oldest first; what this worker does not have, the next one may.
+    pub(crate) fn unpark(&mut self, participant: u32, count: u32, now: Timestamp) {
+        let mut left = count;
+        for place in 0..self.hosts.len() {
+            while left > 0 {
+                let Some(queue) = self.hosts[place].parked.get_mut(&participant) else { break };
+                let Some(call) = queue.pop_front() else {
+                    self.hosts[place].parked.remove(&participant);
+                    break;
+                };
+                subtract(&self.shared.numbers.parked, 1);
+                if self.propose(place, Command::Unpark(call), now).is_ok() {
+                    left -= 1;
+                }
+            }
+        }
+        if left > 0 && self.index + 1 < self.shared.inboxes.len() {
+            self.shared.inboxes[self.index + 1].send(Note::Unpark { participant, count: left });
+        }
+    }
+
+    fn decided(&mut self, host: usize, tx: Seq) {
+        let Some(live) = self.hosts[host].leader.partition.get(tx) else { return };
+        let numbers = &self.shared.numbers;
+        bump(match live.outcome {
+            None | Some(TxOutcome::Completed) => &numbers.completed,
+            Some(TxOutcome::Aborted(Reason::Refused)) => &numbers.aborted_refused,
+            Some(TxOutcome::Aborted(Reason::Failed)) => &numbers.aborted_failed,
+            Some(TxOutcome::Aborted(Reason::Cancelled)) => &numbers.aborted_cancelled,
+            Some(TxOutcome::Aborted(Reason::TimedOut)) => &numbers.aborted_timed_out,
+        });
+        numbers.decision_latency.add(live.decided_at.since(live.began_at).as_micros() as u64);
+        let Some(waiters) = self.hosts[host].waiters.get_mut(&tx) else { return };
+        let mut ready = Vec::new();
+        let mut place = 0;
+        while place < waiters.len() {
+            if waiters[place].until == Some(Until::Outcome) {
+                ready.push(waiters.swap_remove(place));
+            } else {
+                place += 1;
+            }
+        }
+        if waiters.is_empty() {
+            self.hosts[host].waiters.remove(&tx);
+        }
+        for waiter in ready {
+            let answer = self.hosts[host].leader.partition.get(tx).map(|live| self.render(host, live, &waiter));
+            waiter.to.send(answer.unwrap_or_else(|| Err(Refusal::Internal("it ended meanwhile".into()))));
+        }
+    }
+
+    fn ended(&mut self, host: usize, tx: &Transaction) {
+        let seq = tx.seq();
+        let numbers = &self.shared.numbers;
+        bump(&numbers.ended);
+        subtract(&numbers.live, 1);
+        let partition = &self.hosts[host].leader.partition;
+        let Some(slot) = partition.plans.get(tx.plan).cloned() else { return };
+        let given_up = tx.steps.iter().filter(|s| s.status == partition::branch::Status::GivenUp).count();
+        add(&numbers.uncompensated, given_up as u64);
+        self.row.clear();
+        wire::row::write(tx, &slot.hash, &mut self.row);
+        let scope = idempotency::scope(TENANT, &slot.saga.name, &tx.idempotency_key);
+        push_history(&mut self.history_block, tx, &slot.saga, scope, &self.row);
+        self.ended_keys.push(scope);
+        if let Some(waiters) = self.hosts[host].waiters.remove(&seq) {
+            for waiter in waiters {
+                let answer = self.render(host, tx, &waiter);
+                waiter.to.send(answer);
+            }
+        }
+    }
+
+    /// Ended transactions become findable in history, and only then leave the live keys.
+    pub(crate) fn hand_over_history(&mut self) {
+        if !self.history_block.is_empty() {
+            let next = self.shared.history.take_block();
+            let full = std::mem::replace(&mut self.history_block, next);
+            self.history_waiting.push_back((full, std::mem::take(&mut self.ended_keys)));
+        }
+        self.flush_history();
+    }
+
+    pub(crate) fn flush_history(&mut self) {
+        while let Some((block, keys)) = self.history_waiting.pop_front() {
+            match self.shared.history.append(block) {
+                Ok(_) => {
+                    for key in keys {
+                        self.shared.keys.remove(key);
+                    }
+                }
+                Err(not) => {
+                    if let store::history::Refusal::Stopped { reason } = &not.why {
+                        self.shared.fail(format!("history has stopped: {reason}"));
+                    }
+                    self.history_waiting.push_front((not.block, keys));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Answers as soon as what is known of `tx` is durable.
+    pub(crate) fn answer_when_durable(&mut self, host: usize, tx: TxId, waiter: Waiter) {
+        let clean = self.hosts[host].is_clean() && self.gathering.is_empty();
+        if clean {
+            self.respond(host, tx, waiter);
+        } else {
+            self.gathering.push(Held::Respond { host, tx, waiter });
+        }
+    }
+
+    fn respond(&mut self, host: usize, tx: TxId, waiter: Waiter) {
+        if let Err(e) = self.bring_back(host, tx.seq()) {
+            waiter.to.send(Err(Refusal::Internal(e.to_string())));
+            return;
+        }
+        let Some(live) = self.hosts[host].leader.partition.get(tx.seq()).filter(|live| live.id == tx) else {
+            waiter.to.send(Err(Refusal::NoTransaction(tx)));
+            return;
+        };
+        let waits_on = match waiter.until {
+            None => false,
+            Some(Until::Outcome) => live.outcome.is_none(),
+            Some(Until::End) => true,
+        };
+        if waits_on {
+            self.hosts[host].waiters.entry(tx.seq()).or_default().push(waiter);
+        } else {
+            let answer = self.render(host, live, &waiter);
+            waiter.to.send(answer);
+        }
+    }
+
+    fn render(&self, host: usize, tx: &Transaction, waiter: &Waiter) -> Result<Answer, Refusal> {
+        let partition = &self.hosts[host].leader.partition;
+        let Some(slot) = partition.plans.get(tx.plan) else {
+            return Err(Refusal::Internal(format!("the plan of {} is missing", tx.id)));
+        };
+        let view = View { tx, plan: &slot.saga, now: self.shared.clock.now(), detail: waiter.detail };
+        let body = Bytes::from((self.shared.renderer)(&view));
+        Ok(Answer { id: tx.id, decided: tx.outcome.is_some(), replayed: waiter.replayed, body })
+    }
+
+    pub(crate) fn render_summary(&self, host: usize, tx: &Transaction) -> Option<Bytes> {
+        let slot = self.hosts[host].leader.partition.plans.get(tx.plan)?;
+        let view = View { tx, plan: &slot.saga, now: self.shared.clock.now(), detail: Detail::Summary };
+        Some(Bytes::from((self.shared.renderer)(&view)))
+    }
+}
+
+/// One ended transaction as history keeps it.
+pub(crate) fn push_history(
+    block: &mut store::history::Block,
+    tx: &Transaction,
+    plan: &plan::Saga,
+    scope: u128,
+    row: &[u8],
+) {
+    let mut tags = smallvec::SmallVec::<[u32; 16]>::new();
+    for step in &plan.steps {
+        tags.push(tag("step", &step.name));
+        if let Some(call) = step.call() {
+            let participant = tag("participant", &call.participant);
+            if !tags.contains(&participant) {
+                tags.push(participant);
+            }
+        }
+    }
+    let (outcome, reason) = match tx.outcome {
+        None => (0, 0),
+        Some(TxOutcome::Completed) => (1, 0),
+        Some(TxOutcome::Aborted(Reason::Refused)) => (2, 1),
+        Some(TxOutcome::Aborted(Reason::Failed)) => (2, 2),
+        Some(TxOutcome::Aborted(Reason::Cancelled)) => (2, 3),
+        Some(TxOutcome::Aborted(Reason::TimedOut)) => (2, 4),
+    };
+    let record = Record {
+        id: tx.id.0,
+        idempotency: scope,
+        key: key_hash(&plan.name, &tx.key),
+        began_at_us: tx.began_at.0,
+        ended_at_us: tx.ended_at.0,
+        definition: tag("definition", &plan.name),
+        state: ENDED,
+        outcome,
+        reason,
+        tags: &tags,
+        row,
+    };
+    if !block.push(&record) {
+        tracing::error!(tx = %tx.id, bytes = row.len(), "a transaction is too large for history; its end is in the journal only");
+    }
+}
+
+/// As [`push_history`], for a transaction that ended in a replay.
+pub(crate) fn push_history_of(
+    block: &mut store::history::Block,
+    tx: &Transaction,
+    partition: &partition::Partition,
+    row: &mut Vec<u8>,
+) {
+    let Some(slot) = partition.plans.get(tx.plan) else { return };
+    row.clear();
+    wire::row::write(tx, &slot.hash, row);
+    let scope = idempotency::scope(TENANT, &slot.saga.name, &tx.idempotency_key);
+    push_history(block, tx, &slot.saga, scope, row);
+}
+
+/// The state of every record of history.
+pub(crate) const ENDED: u8 = 5;

@@ -1,0 +1,555 @@
+//! One turn: answers, then what must end, then new work, then time; and the hand-over to the journal.
+
+use std::sync::atomic::Ordering;
+
+use compact_str::CompactString;
+use connectors::{Answer, Body, Reply};
+use load::{Evidence as LoadEvidence, Sample as LoadSample};
+use model::{Seq, Timestamp};
+use partition::evidence::Body as EvidenceBody;
+use partition::{Begin, CallRef, Command, Effect, Entry, Evidence, Rejected, Sample, Signal, Surroundings};
+
+use super::host::CheckpointState;
+use super::release::Held;
+use super::{BEGINS_PER_TURN, UnderWay, Worker};
+use crate::inbox::{Note, Waiter};
+use crate::numbers::bump;
+use crate::prepare::Prepared;
+use crate::refusal::{Accepted, Refusal};
+use crate::tables::Tables;
+
+/// Entries of one partition that are gathered at most before they must be handed over.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+const WAKES_PER_TURN: usize = 1_000;
+const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+const ADMISSION_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
+/// Live transactions of a partition that are looked through once a second.
+const COUNTED_LIVE_MAX: usize = 20_000;
+const RECOVERED_PER_TURN: usize = 1_000;
+/// How long a client is told to stay away when something is full.
+pub(crate) const RETRY_SOON: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What a leader may look up on this worker.
+pub(crate) struct Around<'a> {
+    pub(crate) tables: &'a Tables,
+    pub(crate) held: &'a [bool],
+}
+
+impl Surroundings for Around<'_> {
+    fn participant(&self, name: &str) -> Option<(u32, &plan::Participant)> {
+        self.tables.participant(name)
+    }
+
+    fn is_held(&self, participant: u32) -> bool {
+        self.held.get(participant as usize).copied().unwrap_or(false)
+    }
+}
+
+impl Worker {
+    /// Takes what there is. Gives whether anything was done.
+    pub(crate) fn turn(&mut self) -> bool {
+        let now = self.shared.clock.now();
+        self.refresh_tables();
+        let mut busy = self.take_answers(now);
+        let room = if self.gathered_bytes() > BATCH_BYTES_MAX || self.stuck.is_some() { 0 } else { BEGINS_PER_TURN };
+        let mut rest = std::mem::take(&mut self.rest);
+        let mut begins = std::mem::take(&mut self.begins);
+        self.inbox.drain(&mut rest, &mut begins, room);
+        busy |= !rest.is_empty() || !begins.is_empty();
+        for note in rest.drain(..) {
+            self.take_note(note, now);
+        }
+        for note in begins.drain(..) {
+            if let Note::Begin(prepared, waiter) = note {
+                self.take_begin(*prepared, waiter, now);
+            }
+        }
+        self.rest = rest;
+        self.begins = begins;
+        busy |= self.take_time(now);
+        busy |= self.exchange_with_load(now);
+        if let super::Way::Local(local) = &self.way {
+            busy |= local.poll() > 0;
+        }
+        self.retry_stuck();
+        if self.gathered_bytes() > BATCH_BYTES_MAX {
+            self.submit();
+        }
+        busy
+    }
+
+    fn gathered_bytes(&self) -> usize {
+        self.hosts.iter().map(|h| h.writer.len()).max().unwrap_or(0)
+    }
+
+    fn take_answers(&mut self, now: Timestamp) -> bool {
+        if self.answers.borrow().is_empty() {
+            return false;
+        }
+        let mut answers = std::mem::take(&mut *self.answers.borrow_mut());
+        for answer in answers.drain(..) {
+            self.take_answer(answer, now);
+        }
+        // The buffer goes back unless more came meanwhile.
+        let mut here = self.answers.borrow_mut();
+        if here.is_empty() {
+            *here = answers;
+        }
+        true
+    }
+
+    fn take_answer(&mut self, answer: Answer, now: Timestamp) {
+        let Some(slot) = self.calls.remove(answer.token.0) else { return };
+        let (evidence, for_load) = evidence(answer.reply);
+        let took = answer.took;
+        self.finish(slot.participant, answer.endpoint.0, LoadSample { took, evidence: for_load });
+        let started_at = slot.started_at;
+        let sample = Sample { endpoint: answer.endpoint.0, started_at, took, evidence };
+        self.propose(slot.host, Command::Answered { call: slot.call, sample }, now);
+    }
+
+    fn take_note(&mut self, note: Note, now: Timestamp) {
+        match note {
+            Note::Begin(prepared, waiter) => self.take_begin(*prepared, waiter, now),
+            Note::Committed(committed) => self.committed(committed, now),
+            Note::Verdicts(verdicts) => self.take_verdicts(verdicts, now),
+            Note::Unpark { participant, count } => self.unpark(participant, count, now),
+            Note::CheckpointDone { partition, seq, result } => self.checkpoint_done(partition, seq, result),
+            Note::Look { tx, waiter } => self.look(tx, waiter),
+            Note::Operate { tx, verb, who, why, waiter } => self.operate(tx, verb, who, why, waiter, now),
+            Note::Resolve { tx, step, order, who, why, waiter } => {
+                let found = self.step_of(tx, &step);
+                let Some(step) = found else {
+                    waiter.to.send(Err(self.no_such_step(tx, &step)));
+                    return;
+                };
+                let verb = partition::Operator::Resolve {
+                    step,
+                    direction: order.direction,
+                    done: order.done,
+                    result: order.result,
+                };
+                self.operate(tx, verb, who, why, waiter, now);
+            }
+            Note::Signal { tx, name, idempotency_key, body, waiter } => {
+                let signal = Signal { tx: tx.seq(), name, idempotency_key, body };
+                self.ask_for(tx, Command::Signal(signal), waiter, now);
+            }
+            Note::Await { partition, definition, key, signal, to } => {
+                let _ = to.send(self.awaiting(partition, &definition, &key, &signal));
+            }
+            Note::List { filter, before, limit, to } => {
+                let _ = to.send(self.list(&filter, before, limit, now));
+            }
+            Note::Count { filter, group_by, to } => {
+                let _ = to.send(self.count(&filter, &group_by));
+            }
+            Note::Stop => self.stopping = true,
+        }
+    }
+
+    fn operate(
+        &mut self,
+        tx: model::TxId,
+        verb: partition::Operator,
+        who: CompactString,
+        why: CompactString,
+        waiter: Waiter,
+        now: Timestamp,
+    ) {
+        self.ask_for(tx, Command::Operate { tx: tx.seq(), verb, who, why }, waiter, now);
+    }
+
+    /// Proposes on behalf of somebody who waits for the answer.
+    fn ask_for(&mut self, tx: model::TxId, command: Command, mut waiter: Waiter, now: Timestamp) {
+        let Some(host) = self.host_of(tx.partition()) else {
+            waiter.to.send(Err(Refusal::NoTransaction(tx)));
+            return;
+        };
+        match self.propose(host, command, now) {
+            Ok(_) => self.answer_when_durable(host, tx, waiter),
+            // The same wish or signal again: answered as before.
+            Err(Rejected::Stale) => {
+                waiter.replayed = true;
+                self.answer_when_durable(host, tx, waiter);
+            }
+            // Ended or unknown: whoever asked looks into history.
+            Err(Rejected::NotLive(_)) => waiter.to.send(Err(Refusal::NoTransaction(tx))),
+            Err(rejected) => waiter.to.send(Err(refusal_of(rejected))),
+        }
+    }
+
+    fn take_begin(&mut self, prepared: Prepared, waiter: Waiter, now: Timestamp) {
+        let scope = prepared.scope;
+        let refuse = |worker: &Self, waiter: Waiter, refusal: Refusal| {
+            worker.shared.keys.remove(scope);
+            waiter.to.send(Err(refusal));
+        };
+        // Somebody may have begun it between this submission's look and its arrival here.
+        if let Some(crate::idempotency::Known::Live { id, digest }) = self.shared.keys.get(scope) {
+            if digest == prepared.digest {
+                self.look(id, Waiter { replayed: true, ..waiter });
+            } else {
+                waiter.to.send(Err(Refusal::KeyReused { first: id }));
+            }
+            return;
+        }
+        let Some(place) = self.host_of(prepared.partition) else {
+            return refuse(self, waiter, Refusal::Internal("the partition is led elsewhere".into()));
+        };
+        if self.stopping || self.shared.draining.load(Ordering::Relaxed) {
+            let what = "the node is shutting down".to_owned();
+            return refuse(self, waiter, Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::No });
+        }
+        if let Some(why) = &self.hosts[place].frozen {
+            let what = format!("partition {} is frozen: {why}", prepared.partition.0);
+            return refuse(self, waiter, Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::No });
+        }
+        let used = self.hosts[place].leader.use_plan(prepared.plan.hash, &prepared.plan.bytes, now);
+        let plan = match used {
+            Ok((plan, entry)) => {
+                if let Some(entry) = entry {
+                    self.record(place, &entry);
+                }
+                plan
+            }
+            Err(e) => return refuse(self, waiter, Refusal::Internal(e.to_string())),
+        };
+        let begin = Begin {
+            plan,
+            idempotency_key: prepared.idempotency_key,
+            submission_digest: prepared.digest,
+            key: prepared.key,
+            input: prepared.input,
+            deadline: prepared.timeout.map_or(Timestamp::NEVER, |t| now.after(t)),
+            priority: prepared.priority,
+            traceparent: prepared.traceparent,
+        };
+        match self.propose(place, Command::Begin(Box::new(begin)), now) {
+            Ok(seq) => {
+                let host = &self.hosts[place];
+                let id = partition::Transaction::id_at(&host.leader.partition, host.leader.partition.at, seq);
+                self.shared.keys.set(scope, id, prepared.digest);
+                bump(&self.shared.numbers.begun);
+                bump(&self.shared.numbers.live);
+                match waiter.until {
+                    None => self.gathering.push(Held::Respond { host: place, tx: id, waiter }),
+                    Some(_) => self.hosts[place].waiters.entry(seq).or_default().push(waiter),
+                }
+            }
+            Err(rejected) => refuse(self, waiter, refusal_of(rejected)),
+        }
+    }
+
+    /// Proposes to a partition; what follows from it is held until it is durable.
+    pub(crate) fn propose(&mut self, place: usize, command: Command, now: Timestamp) -> Result<Seq, Rejected> {
+        if self.hosts[place].frozen.is_some() {
+            return Err(Rejected::Illegal("the partition is frozen".into()));
+        }
+        if let Some(tx) = command.subject() {
+            self.bring_back(place, tx)?;
+        }
+        let around = Around { tables: &self.tables, held: &self.held_participants };
+        let mut effects = std::mem::take(&mut self.effects);
+        let proposed = self.hosts[place].leader.propose(command, now, &around, &mut effects);
+        let result = match proposed {
+            Ok(entry) => {
+                self.record(place, &entry);
+                for effect in effects.drain(..) {
+                    self.gathering.push(Held::Effect { host: place, effect });
+                }
+                Ok(entry.seq)
+            }
+            Err(rejected) => {
+                effects.clear();
+                Err(rejected)
+            }
+        };
+        self.effects = effects;
+        result
+    }
+
+    fn record(&mut self, place: usize, entry: &Entry) {
+        self.hosts[place].writer.push(entry);
+        bump(&self.shared.numbers.entries);
+    }
+
+    fn take_time(&mut self, now: Timestamp) -> bool {
+        let mut busy = false;
+        for place in 0..self.hosts.len() {
+            for _ in 0..RECOVERED_PER_TURN {
+                let Some(tx) = self.hosts[place].to_recover.pop_front() else { break };
+                let _ = self.propose(place, Command::Recover(tx), now);
+                busy = true;
+            }
+            let partition = &self.hosts[place].leader.partition;
+            if partition.next_wake().is_some_and(|at| at <= now) {
+                for tx in partition.due(now, WAKES_PER_TURN) {
+                    let _ = self.propose(place, Command::Wake(tx), now);
+                }
+                busy = true;
+            }
+        }
+        if self.index == 0 && now >= self.next_admission {
+            self.next_admission = now.after(ADMISSION_EVERY);
+            self.shared.renew_admission();
+        }
+        if now >= self.next_compare {
+            self.next_compare = now.after(std::time::Duration::from_secs(1));
+            self.every_second(now);
+        }
+        busy
+    }
+
+    fn every_second(&mut self, now: Timestamp) {
+        if self.index == 0 {
+            if let Some(ahead_us) = self.shared.clock.compare() {
+                let ahead_ms = ahead_us / 1_000;
+                tracing::warn!(ahead_ms, "the wall clock jumped; the node keeps its own time, so that nothing expires early");
+            }
+        }
+        if now >= self.next_sweep {
+            self.next_sweep = now.after(SWEEP_EVERY);
+            self.sweep();
+            if self.index == 0 {
+                self.drop_old_history(now);
+            }
+        }
+        self.tell_gauges();
+    }
+
+    fn drop_old_history(&self, now: Timestamp) {
+        let keep = self.shared.settings.history_retention.max(self.shared.settings.idempotency_window);
+        let cutoff_us = now.0.saturating_sub(keep.as_micros() as u64);
+        let history = self.shared.history.clone();
+        tokio::task::spawn_blocking(move || match history.drop_ended_before(cutoff_us) {
+            Ok(dropped) if dropped.records > 0 => {
+                tracing::info!(records = dropped.records, "history past its retention was dropped");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "history past its retention could not be dropped"),
+        });
+    }
+
+    /// What only this worker can count, for whoever asks for metrics.
+    fn tell_gauges(&self) {
+        let mut running = std::collections::BTreeMap::new();
+        let mut parked = std::collections::BTreeMap::<u32, u64>::new();
+        let mut ages = crate::shared::Ages::new();
+        for host in &self.hosts {
+            let partition = &host.leader.partition;
+            for (participant, queue) in &host.parked {
+                *parked.entry(*participant).or_default() += queue.len() as u64;
+                let first = queue.front().and_then(|call| partition.get(call.tx));
+                if let (Some(tx), Some(declared)) = (first, self.tables.participants.get(*participant as usize)) {
+                    older(&mut ages, "participant", &declared.spec.name, tx.began_at);
+                }
+            }
+            // A full count of many live transactions would be felt: then it is only told how many there are.
+            if partition.live_count() > COUNTED_LIVE_MAX {
+                continue;
+            }
+            for tx in partition.residents() {
+                if let Some(slot) = partition.plans.get(tx.plan) {
+                    *running.entry(slot.hash).or_default() += 1;
+                    older(&mut ages, "definition", &slot.saga.name, tx.began_at);
+                    if tx.attention.is_some() {
+                        older(&mut ages, "attention", &slot.saga.name, tx.began_at);
+                    }
+                    if tx.phase == partition::transaction::Phase::Queued {
+                        older(&mut ages, "lock", slot.saga.lock.as_deref().unwrap_or_default(), tx.began_at);
+                    }
+                }
+            }
+        }
+        self.shared.running.lock().insert(self.index, running);
+        self.shared.parked.lock().insert(self.index, parked);
+        self.shared.ages.lock().insert(self.index, ages);
+    }
+
+    /// TX-4 in production: what the state calls outstanding must be known here (SEMANTICS 18).
+    fn sweep(&mut self) {
+        use partition::branch::Branch;
+        let mut known: hashbrown::HashSet<(usize, CallRef)> = self.calls.iter().map(|c| (c.host, c.call)).collect();
+        for held in self.gathering.iter().chain(self.under_way.iter().flat_map(|u| u.held.iter())) {
+            if let Held::Effect { host, effect: Effect::Call(call) } = held {
+                known.insert((*host, call.call));
+            }
+        }
+        // Only as many as can be looked at without being felt; the rest has its turn another time.
+        for (place, host) in self.hosts.iter().enumerate() {
+            if host.leader.partition.live_count() > COUNTED_LIVE_MAX || !host.to_recover.is_empty() {
+                continue;
+            }
+            for tx in host.leader.partition.live_seqs() {
+                let Some(live) = host.leader.partition.get(tx) else { continue };
+                for (step, state) in live.steps.iter().enumerate() {
+                    if !matches!(state.branch, Branch::Outstanding { .. }) {
+                        continue;
+                    }
+                    let direction = if state.status == partition::branch::Status::Undoing {
+                        model::Direction::Compensate
+                    } else {
+                        model::Direction::Call
+                    };
+                    let call = CallRef { tx, step: step as u16, direction, attempt: state.attempts, round: state.round };
+                    if !known.contains(&(place, call)) {
+                        bump(&self.shared.numbers.stranded_found);
+                        tracing::error!(tx = %live.id, step, "TX-4: a call is outstanding that nobody is making");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Something is gathered and nothing of ours is under way.
+    pub(crate) fn wants_to_submit(&self) -> bool {
+        self.under_way.is_none()
+            && self.stuck.is_none()
+            && (!self.gathering.is_empty() || self.hosts.iter().any(|h| !h.writer.is_empty()))
+    }
+
+    /// Hands what is gathered to the journal, one part at a time.
+    pub(crate) fn submit(&mut self) {
+        if !self.wants_to_submit() {
+            return;
+        }
+        let now = self.shared.clock.now();
+        let mut batches = Vec::with_capacity(self.hosts.len());
+        for host in &mut self.hosts {
+            if host.writer.is_empty() {
+                continue;
+            }
+            let buffer = self.buffers.pop().unwrap_or_default();
+            let partition = &host.leader.partition;
+            let batch = journal::Batch::encode(
+                host.id.0,
+                partition.epoch,
+                host.writer.first_seq(),
+                host.writer.count(),
+                host.tail,
+                host.durable,
+                host.writer.payload(),
+                buffer,
+            );
+            host.tail = batch.hash();
+            host.bytes_since_checkpoint += batch.bytes().len() as u64;
+            host.writer.clear();
+            batches.push(batch);
+            if host.bytes_since_checkpoint >= self.shared.settings.checkpoint_every_bytes
+                && matches!(host.checkpoint, CheckpointState::None)
+            {
+                super::checkpoint::prepare(host, &self.shared, &mut self.row);
+            }
+        }
+        let held = std::mem::take(&mut self.gathering);
+        if batches.is_empty() {
+            // Nothing to make durable: answers about what is durable already.
+            self.release(held, now);
+            return;
+        }
+        let token = self.next_token;
+        self.next_token += 1;
+        self.under_way = Some(UnderWay { token, since: now, held });
+        bump(&self.shared.numbers.parts);
+        self.hand_over(journal::Part { batches, token });
+    }
+
+    fn hand_over(&mut self, part: journal::Part) {
+        if let Err(refused) = self.journal.submit(self.index, part) {
+            match refused.why {
+                journal::Why::QueueFull { .. } | journal::Why::DiskFull => self.stuck = Some(refused.part),
+                why => self.shared.fail(format!("the journal refused a part: {why}")),
+            }
+        }
+    }
+
+    fn retry_stuck(&mut self) {
+        if let Some(part) = self.stuck.take() {
+            self.hand_over(part);
+        }
+    }
+
+    fn committed(&mut self, committed: journal::Committed, now: Timestamp) {
+        let Some(under_way) = self.under_way.take() else { return };
+        debug_assert_eq!(under_way.token, committed.token);
+        if let Err(fault) = committed.result {
+            // Nobody knows what is on disk: nothing of this part leaves, and the node stops.
+            self.shared.fail(format!("{fault}"));
+            self.under_way = Some(under_way);
+            return;
+        }
+        self.shared.numbers.commit_latency.add(now.since(under_way.since).as_micros() as u64);
+        for batch in committed.batches {
+            if let Some(place) = self.host_of(model::PartitionId(batch.partition())) {
+                self.hosts[place].durable = self.hosts[place].durable.max(batch.last_seq());
+            }
+            self.buffers.push(batch.into_buffer());
+        }
+        self.run_checkpoints();
+        self.release(under_way.held, now);
+    }
+
+    fn finish(&mut self, participant: u32, endpoint: u16, sample: LoadSample) {
+        let numbers = &self.shared.numbers;
+        bump(match sample.evidence {
+            LoadEvidence::Done => &numbers.calls_done,
+            LoadEvidence::Refused => &numbers.calls_refused,
+            LoadEvidence::NotTaken { .. } | LoadEvidence::Unauthorized => &numbers.calls_failed,
+            LoadEvidence::Unknown | LoadEvidence::Cancelled => &numbers.calls_unknown,
+        });
+        self.finished.push((participant, endpoint, sample));
+    }
+}
+
+/// Notes the earlier beginning.
+fn older(ages: &mut crate::shared::Ages, kind: &'static str, name: &str, began_at: Timestamp) {
+    let slot = ages.entry((kind, name.to_owned())).or_insert(began_at.0);
+    *slot = (*slot).min(began_at.0);
+}
+
+/// What a reply proves, for the state machine and for the load manager.
+fn evidence(reply: Reply) -> (Evidence, LoadEvidence) {
+    match reply {
+        Reply::NotSent { why, detail } => {
+            (Evidence::NotSent(compact_str::format_compact!("{}: {detail}", why.as_str())), LoadEvidence::NotTaken { retry_after: None })
+        }
+        Reply::RefusedStream => {
+            (Evidence::NotSent("the stream was refused".into()), LoadEvidence::NotTaken { retry_after: None })
+        }
+        Reply::TimedOut { sent: false } => {
+            (Evidence::NotSent("no connection in time".into()), LoadEvidence::NotTaken { retry_after: None })
+        }
+        Reply::TimedOut { sent: true } => (Evidence::TimedOut, LoadEvidence::Unknown),
+        Reply::Cut { detail } => (Evidence::Cut(detail), LoadEvidence::Unknown),
+        Reply::Answered { status, retry_after, body, .. } => {
+            let body = match body {
+                Body::Empty => EvidenceBody::Empty,
+                Body::Json(value) => EvidenceBody::Json(value),
+                Body::Unusable { detail, .. } => EvidenceBody::Unusable(detail),
+            };
+            let for_load = match status {
+                200..=299 => LoadEvidence::Done,
+                429 => LoadEvidence::NotTaken { retry_after },
+                503 if retry_after.is_some() => LoadEvidence::NotTaken { retry_after },
+                401 | 407 => LoadEvidence::Unauthorized,
+                300..=399 | 405 | 415 | 421 | 426 | 431 => LoadEvidence::Cancelled,
+                408 | 425 | 500..=u16::MAX => LoadEvidence::Unknown,
+                _ => LoadEvidence::Refused,
+            };
+            (Evidence::Answered { status, has_retry_after: retry_after.is_some(), body }, for_load)
+        }
+    }
+}
+
+fn refusal_of(rejected: Rejected) -> Refusal {
+    match rejected {
+        Rejected::KeyBusy { .. } => {
+            Refusal::Full { what: rejected.to_string(), retry_after: RETRY_SOON, accepted: Accepted::No }
+        }
+        Rejected::Illegal(what) => Refusal::Internal(what),
+        Rejected::NoSuchStep => Refusal::BadRequest(rejected.to_string()),
+        Rejected::BadResult => Refusal::BadRequest(rejected.to_string()),
+        other => Refusal::Conflict(other.to_string()),
+    }
+}

@@ -1,0 +1,209 @@
+//! The state log against a plain map: puts, deletes, checkpoints, reopening, reclaiming.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc::channel;
+
+use proptest::prelude::*;
+use store::Error;
+use store::statelog::{Checkpointer, Settings, StateLog, inspect};
+
+type Model = BTreeMap<u64, Vec<u8>>;
+
+pub(crate) const SMALL: Settings = Settings { segment_bytes: 1 << 20, compact_bytes_max: 1 << 20 };
+
+pub(crate) fn rows_of(log: &StateLog) -> Model {
+    let mut rows = Model::new();
+    log.for_each_row(|key, row| assert!(rows.insert(key, row.to_vec()).is_none(), "row {key} twice")).expect("rows");
+    rows
+}
+
+pub(crate) fn checkpoint(log: &StateLog, seq: u64, changes: &[(u64, Option<Vec<u8>>)]) -> store::statelog::Verified {
+    let mut job = log.begin(seq, [seq as u8; 16], seq.to_le_bytes().to_vec());
+    for (key, row) in changes {
+        match row {
+            Some(row) => job.put(*key, row).expect("a row"),
+            None => job.delete(*key),
+        }
+    }
+    job.run().expect("a checkpoint")
+}
+
+fn reopen(dir: &Path, seq: u64) -> StateLog {
+    let (log, restored) = StateLog::open(dir, SMALL).expect("open");
+    match restored {
+        None => assert_eq!(seq, 0),
+        Some(restored) => {
+            assert_eq!(restored.seq, seq);
+            assert_eq!(restored.batch_hash, [seq as u8; 16]);
+            assert_eq!(restored.meta, seq.to_le_bytes());
+            assert_eq!(restored.warnings, Vec::<String>::new());
+        }
+    }
+    log
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Put(u64, usize),
+    Delete(u64),
+    Checkpoint,
+    Reopen,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        // Rows are large so that a few of them fill a segment and reclaiming has work to do.
+        8 => (0..40_u64, 0..60_000_usize).prop_map(|(key, len)| Act::Put(key, len)),
+        4 => (0..40_u64).prop_map(Act::Delete),
+        3 => Just(Act::Checkpoint),
+        1 => Just(Act::Reopen),
+    ];
+    prop::collection::vec(act, 1..250)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_is_a_map_with_checkpoints(acts in acts()) {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut log = reopen(dir.path(), 0);
+        let (mut model, mut stored, mut seq) = (Model::new(), Model::new(), 0);
+        let mut dirty: BTreeMap<u64, Option<Vec<u8>>> = BTreeMap::new();
+        for (n, act) in acts.into_iter().enumerate() {
+            match act {
+                Act::Put(key, len) => {
+                    let row = vec![n as u8; len];
+                    model.insert(key, row.clone());
+                    dirty.insert(key, Some(row));
+                }
+                Act::Delete(key) => {
+                    model.remove(&key);
+                    dirty.insert(key, None);
+                }
+                Act::Checkpoint => {
+                    seq += 1;
+                    let changes: Vec<_> = std::mem::take(&mut dirty).into_iter().collect();
+                    checkpoint(&log, seq, &changes);
+                    stored = model.clone();
+                    prop_assert_eq!(&rows_of(&log), &stored);
+                }
+                Act::Reopen => {
+                    drop(log);
+                    log = reopen(dir.path(), seq);
+                    model = stored.clone();
+                    dirty.clear();
+                    prop_assert_eq!(&rows_of(&log), &stored);
+                }
+            }
+        }
+        for key in 0..40 {
+            prop_assert_eq!(log.read(key).expect("read"), stored.get(&key).cloned());
+        }
+        prop_assert_eq!(inspect(dir.path()).expect("inspect").findings, vec![]);
+    }
+}
+
+#[test]
+fn dead_space_is_reclaimed_and_deletes_do_not_come_back() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut log = reopen(dir.path(), 0);
+    let mut model = Model::new();
+    let row = |n: u64| vec![n as u8; 4000];
+    // A few rows stay for ever, in the very first segment, so that every delete has something old to hide.
+    let mut copied = 0;
+    let rounds = 120;
+    for seq in 1..=rounds {
+        let mut changes = Vec::new();
+        for n in 0..100_u64 {
+            let key = seq * 1000 + n;
+            changes.push((key, Some(row(n))));
+            model.insert(key, row(n));
+            if seq > 2 && n != 0 {
+                let old = (seq - 2) * 1000 + n;
+                changes.push((old, None));
+                model.remove(&old);
+            }
+        }
+        copied += checkpoint(&log, seq, &changes).copied_rows;
+        if seq % 40 == 0 {
+            drop(log);
+            log = reopen(dir.path(), seq);
+        }
+    }
+    assert_eq!(rows_of(&log), model);
+    let stats = log.stats();
+    assert!(copied > 0, "something was copied");
+    // 12,000 rows of 4,000 bytes went through; 318 live ones remain.
+    assert!(stats.segment_bytes < 3 * stats.live_bytes + (4 << 20), "{stats:?}");
+    assert_eq!(inspect(dir.path()).expect("inspect").findings, vec![]);
+}
+
+#[test]
+fn a_checkpoint_costs_what_changed() {
+    let dir = tempfile::tempdir().expect("dir");
+    let log = reopen(dir.path(), 0);
+    let all: Vec<_> = (0..20_000_u64).map(|key| (key, Some(vec![7; 400]))).collect();
+    let first = checkpoint(&log, 1, &all);
+    assert_eq!(first.trim_through, 0, "one checkpoint is no reason to trim");
+    let second = checkpoint(&log, 2, &[(5, Some(vec![8; 400])), (6, None)]);
+    assert!(second.written_bytes < 1000, "{second:?}");
+    assert_eq!(second.trim_through, 1);
+    assert_eq!(second.dirty_rows, 2);
+    assert_eq!(log.read(5).expect("read"), Some(vec![8; 400]));
+    assert!(!log.contains(6));
+    assert!(log.stats().index_bytes / log.stats().rows < 48, "{:?}", log.stats());
+}
+
+#[test]
+fn rows_are_read_while_a_checkpoint_runs_in_the_background() {
+    let dir = tempfile::tempdir().expect("dir");
+    let log = reopen(dir.path(), 0);
+    checkpoint(&log, 1, &(0..1000_u64).map(|key| (key, Some(vec![1; 300]))).collect::<Vec<_>>());
+    let checkpointer = Checkpointer::start(4).expect("thread");
+    let (tell, told) = channel();
+    for seq in 2..=4_u64 {
+        let mut job = log.begin(seq, [seq as u8; 16], seq.to_le_bytes().to_vec());
+        (500..1500_u64).for_each(|key| job.put(key, &[seq as u8; 300]).expect("row"));
+        let tell = tell.clone();
+        checkpointer.submit(job, move |result| tell.send(result).expect("told")).expect("room");
+    }
+    for key in 0..500 {
+        assert_eq!(log.read(key).expect("read"), Some(vec![1; 300]));
+    }
+    for seq in 2..=4_u64 {
+        assert_eq!(told.recv().expect("told").expect("verified").seq, seq);
+    }
+    assert_eq!(log.read(1499).expect("read"), Some(vec![4; 300]));
+    drop(checkpointer);
+    drop(log);
+    assert_eq!(rows_of(&reopen(dir.path(), 4)).len(), 1500);
+}
+
+#[test]
+fn a_seq_that_goes_back_and_a_row_too_large_are_refused() {
+    let dir = tempfile::tempdir().expect("dir");
+    let log = reopen(dir.path(), 0);
+    checkpoint(&log, 5, &[(1, Some(vec![1]))]);
+    assert!(matches!(log.begin(4, [0; 16], Vec::new()).run(), Err(Error::Refused(_))));
+    let mut job = log.begin(6, [6; 16], Vec::new());
+    assert!(matches!(job.put(1, &vec![0; store::statelog::ROW_BYTES_MAX + 1]), Err(Error::Refused(_))));
+}
+
+#[test]
+fn an_empty_row_is_a_row_and_files_name_the_newest_checkpoint() {
+    let dir = tempfile::tempdir().expect("dir");
+    let log = reopen(dir.path(), 0);
+    assert!(log.files().is_empty());
+    checkpoint(&log, 1, &[(u64::MAX, Some(Vec::new()))]);
+    drop(log);
+    let log = reopen(dir.path(), 1);
+    assert_eq!(log.read(u64::MAX).expect("read"), Some(Vec::new()));
+    let other = tempfile::tempdir().expect("dir");
+    for (path, len) in log.files() {
+        let bytes = std::fs::read(&path).expect("file");
+        std::fs::write(other.path().join(path.file_name().expect("name")), &bytes[..len as usize]).expect("copy");
+    }
+    assert_eq!(rows_of(&reopen(other.path(), 1)), rows_of(&log));
+}
