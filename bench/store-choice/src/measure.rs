@@ -60,13 +60,13 @@ impl Clock {
 }
 
 impl Figures {
-    pub const HEADER: &str = "case                   items/s   CPU us/item  (caller)  written B/item  on disk B/item  \
+    pub const HEADER: &str = "case                       items/s   CPU us/item  (caller)  written B/item  on disk B/item  \
                               peak RSS MiB  lookup ns";
 
     pub fn line(&self, case: &str) -> String {
         let items = self.items as f64;
         format!(
-            "{case:<20} {:>9.0} {:>13.3} {:>9.3} {:>15.0} {:>15.0} {:>13} {:>10.0}",
+            "{case:<24} {:>9.0} {:>13.3} {:>9.3} {:>15.0} {:>15.0} {:>13} {:>10.0}",
             items / self.wall.as_secs_f64(),
             self.process.as_secs_f64() * 1e6 / items,
             self.thread.as_secs_f64() * 1e6 / items,

@@ -20,6 +20,21 @@ const CHECKPOINTS: u64 = 40;
 const DIRTY: u64 = 20_000;
 const READS: u64 = 10_000;
 
+/// Holds the caller to 200,000 records a second, in steps of a millisecond.
+struct Pace {
+    began: Instant,
+}
+
+impl Pace {
+    fn wait_for(&self, records: u64) {
+        let due = Duration::from_micros(records * 5);
+        let early = due.saturating_sub(self.began.elapsed());
+        if early > Duration::from_millis(1) {
+            std::thread::sleep(early);
+        }
+    }
+}
+
 /// A row that is about half random, as an encoded transaction with texts and numbers is.
 fn fill(row: &mut [u8], n: u64) {
     let mut seed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -45,11 +60,12 @@ fn id(n: u64) -> u128 {
     (u128::from(n / 200) << 86) | u128::from(n)
 }
 
-pub fn history_ours(dir: &Path) -> Figures {
+pub fn history_ours(dir: &Path, paced: bool) -> Figures {
     let (history, _) = History::open(dir, store::history::Settings::default()).expect("open");
     let mut row = [0; ROW_BYTES];
     let clock = Clock::start();
     let mut lookups = Duration::ZERO;
+    let pace = Pace { began: Instant::now() };
     for first in (0..RECORDS).step_by(GROUP as usize) {
         let mut block = history.take_block();
         for n in first..first + GROUP {
@@ -79,6 +95,9 @@ pub fn history_ours(dir: &Path) -> Figures {
             assert!(history.find_idempotency(hash128(n + (1 << 40))).expect("find").is_empty());
         }
         lookups += began.elapsed();
+        if paced {
+            pace.wait_for(first + GROUP);
+        }
         if (first + GROUP) % DURABLE_EVERY == 0 {
             history.flush_to_disk(history.position()).expect("flush");
         }
@@ -148,13 +167,14 @@ fn database(dir: &Path, plain: bool) -> Database {
     builder.open().expect("open")
 }
 
-pub fn history_fjall(dir: &Path, plain: bool) -> Figures {
+pub fn history_fjall(dir: &Path, plain: bool, paced: bool) -> Figures {
     let db = database(dir, plain);
     let records = keyspace(&db, "records", plain);
     let idempotency = keyspace(&db, "idempotency", plain);
     let mut value = [0; ROW_BYTES + 60];
     let clock = Clock::start();
     let mut lookups = Duration::ZERO;
+    let pace = Pace { began: Instant::now() };
     for first in (0..RECORDS).step_by(GROUP as usize) {
         let mut batch = db.batch();
         for n in first..first + GROUP {
@@ -169,6 +189,9 @@ pub fn history_fjall(dir: &Path, plain: bool) -> Figures {
             assert!(idempotency.get(hash128(n + (1 << 40)).to_be_bytes()).expect("get").is_none());
         }
         lookups += began.elapsed();
+        if paced {
+            pace.wait_for(first + GROUP);
+        }
         if (first + GROUP) % DURABLE_EVERY == 0 {
             db.persist(PersistMode::SyncAll).expect("persist");
         }

@@ -116,7 +116,7 @@ fn the_damaged_partition_is_frozen_and_stays_so() {
         let mut healthy = Chain { partition: 2, next_seq: 0, hash: Default::default() };
         let last = batches.iter().rfind(|batch| batch.partition == 2).expect("some");
         (healthy.next_seq, healthy.hash) = (last.last_seq + 1, last.hash);
-        let desk = crate::scene::Desk::default();
+        let desk = scene::Desk::default();
         let journal = opened.start(desk.completion()).expect("it starts");
         journal.submit(0, Chain::new(1).part(b"no")).expect("accepted");
         assert_eq!(desk.wait(1)[0].1.result, Err(Fault::Frozen { partition: 1 }));

@@ -1,8 +1,8 @@
 //! A journal at work: seals, failures, full disks, trimming, recycling, slow partitions, bounded queues.
 
 use std::process::Command;
-use std::sync::mpsc;
 use std::sync::Mutex;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use journal::disk::Disk;

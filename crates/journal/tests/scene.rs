@@ -104,8 +104,10 @@ impl Chain {
 /// Collects completions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Desk {
-    inner: Arc<(Mutex<Vec<(usize, Committed)>>, Condvar)>,
+    inner: Arc<(Mutex<Ended>, Condvar)>,
 }
+
+type Ended = Vec<(usize, Committed)>;
 
 impl Desk {
     pub(crate) fn completion(&self) -> Completion {

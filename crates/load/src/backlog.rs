@@ -92,6 +92,10 @@ impl Backlog {
         self.len < if rank(call) <= 1 { BACKLOG_CALLS_MAX } else { BACKLOG_CALLS_MAX - BACKLOG_CALLS_MAX / 8 }
     }
 
+    pub(crate) fn has_ordinary_room(&self) -> bool {
+        self.len < BACKLOG_CALLS_MAX - BACKLOG_CALLS_MAX / 8
+    }
+
     pub(crate) fn has_room_while_held(&self) -> bool {
         self.len < HELD_CALLS_MAX
     }

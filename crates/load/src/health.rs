@@ -32,7 +32,10 @@ pub(crate) enum Why {
     Unauthorized,
     Unanswered,
     /// So many of the last 64 calls, and how many of a thousand it used to be.
-    Refuses { of_64: u32, usual_permille: u32 },
+    Refuses {
+        of_64: u32,
+        usual_permille: u32,
+    },
 }
 
 /// A participant that gets no calls but probes.
@@ -226,7 +229,7 @@ mod tests {
     #[test]
     fn without_history_there_is_no_jump() {
         let mut health = Health::default();
-        assert!((0..300).all(|n| health.judged(n >= 150).is_none() || n > 263));
+        assert!((0..10_000).all(|_| health.judged(true).is_none()), "all it ever did was refuse");
     }
 
     #[test]

@@ -191,6 +191,21 @@ impl LoadManager {
         known.map(|(index, p)| ParticipantReport::of(index as u32, p, self.is_paused, now)).collect()
     }
 
+    /// Whether a participant is paused, held, or well.
+    pub fn report_state(&self, participant: u32) -> Option<crate::State> {
+        let found = self.participants.get(participant as usize)?.as_ref()?;
+        Some(ParticipantReport::of(participant, found, self.is_paused, Timestamp::ZERO).state)
+    }
+
+    /// A call released now, with nothing special about it, would be parked: whoever releases it may as well write
+    /// that down at once.
+    pub fn would_park(&self, participant: u32) -> bool {
+        match self.participants.get(participant as usize).and_then(Option::as_ref) {
+            Some(participant) => self.is_paused || participant.is_paused || participant.is_full(),
+            None => false,
+        }
+    }
+
     /// Calls under way to this participant, counted here.
     pub fn in_flight(&self, participant: u32) -> u32 {
         self.participants.get(participant as usize).and_then(Option::as_ref).map_or(0, |p| p.in_flight)

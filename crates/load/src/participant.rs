@@ -13,8 +13,8 @@
 use hashbrown::HashMap;
 use model::Timestamp;
 
-use crate::call::{CallRef, Evidence, ParkReason, ParticipantSpec, Released, Sample, Verdict};
 use crate::backlog::Backlog;
+use crate::call::{CallRef, Evidence, ParkReason, ParticipantSpec, Released, Sample, Verdict};
 use crate::endpoints::{Choice, Endpoints};
 use crate::health::{Health, Hold, Why};
 use crate::manager::{CallHash, Place};
@@ -378,6 +378,11 @@ impl Participant {
         } else {
             Err(ParkReason::BacklogFull)
         }
+    }
+
+    /// An ordinary call finds no place to wait.
+    pub(crate) fn is_full(&self) -> bool {
+        if self.hold.is_some() { !self.backlog.has_room_while_held() } else { !self.backlog.has_ordinary_room() }
     }
 
     /// How many stay in memory when a hold begins.

@@ -63,10 +63,8 @@ impl ParticipantReport {
             None => State::Well,
         };
         let why = why(participant, state, all_paused, now);
-        let needs_a_person = participant
-            .hold
-            .as_ref()
-            .is_some_and(|hold| matches!(hold.why, Why::Unauthorized | Why::Refuses { .. }));
+        let needs_a_person =
+            participant.hold.as_ref().is_some_and(|hold| matches!(hold.why, Why::Unauthorized | Why::Refuses { .. }));
         Self {
             participant: index,
             name: participant.spec.name.clone(),

@@ -15,7 +15,7 @@ use crate::view::Detail;
 use crate::worker::ENDED;
 
 /// The most that one page may hold.
-pub const LIMIT_MAX: usize = 1_000;
+const LIMIT_MAX: usize = 1_000;
 /// The most records of history that one count looks at.
 const COUNTED_MAX: usize = 1_000_000;
 

@@ -146,8 +146,4 @@ impl Inbox {
         drop(waiting);
         self.begins_waiting.fetch_sub(begins.len(), Ordering::Relaxed);
     }
-
-    pub(crate) fn begins_waiting(&self) -> usize {
-        self.begins_waiting.load(Ordering::Relaxed)
-    }
 }

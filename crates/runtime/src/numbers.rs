@@ -72,7 +72,6 @@ pub(crate) struct Numbers {
     pub(crate) aborted_timed_out: AtomicU64,
     pub(crate) ended: AtomicU64,
     pub(crate) uncompensated: AtomicU64,
-    pub(crate) quarantined: AtomicU64,
     pub(crate) calls_started: AtomicU64,
     pub(crate) calls_done: AtomicU64,
     pub(crate) calls_refused: AtomicU64,

@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     /// Why the node takes no more work for good: a failed journal, a broken partition.
     pub(crate) failed: Mutex<Option<String>>,
     pub(crate) has_failed: AtomicBool,
+    /// Parked calls of the node, by participant.
+    pub(crate) parked_calls: Mutex<BTreeMap<u32, u64>>,
     /// By worker: live transactions by plan, parked calls by participant, and the oldest by what it waits for.
     pub(crate) running: Mutex<BTreeMap<usize, BTreeMap<PlanHash, u64>>>,
     pub(crate) parked: Mutex<BTreeMap<usize, BTreeMap<u32, u64>>>,
@@ -82,11 +84,11 @@ impl Shared {
 
     /// Tells the load manager of participants as they are declared now.
     pub(crate) fn declare(&self, tables: &Tables) {
-        let now = self.clock.now();
         let mut load = self.load.lock();
+        let mut verdicts = Vec::new();
         for (place, declared) in tables.participants.iter().enumerate() {
             let spec = &declared.spec;
-            load.set_participant(now, place as u32, load::ParticipantSpec {
+            load.set_participant(place as u32, load::ParticipantSpec {
                 name: spec.name.clone(),
                 endpoints: spec.endpoints.len() as u16,
                 max_in_flight: spec.limits.max_in_flight,
@@ -94,9 +96,25 @@ impl Shared {
                 min_in_flight: None,
             });
             match &declared.paused {
-                Some(pause) => load.pause(now, load::Which::One(place as u32), &pause.reason),
-                None => load.resume(now, load::Which::One(place as u32)),
+                Some(_) => load.pause(load::Which::One(place as u32), &mut verdicts),
+                None if load.report_state(place as u32) == Some(load::State::Paused) => {
+                    load.resume(load::Which::One(place as u32));
+                }
+                None => {}
             }
+        }
+        drop(load);
+        self.deliver(verdicts);
+    }
+
+    /// Tells each worker what was decided about its calls.
+    pub(crate) fn deliver(&self, verdicts: Vec<load::Verdict>) {
+        let mut by_worker: BTreeMap<u16, Vec<load::Verdict>> = BTreeMap::new();
+        for verdict in verdicts {
+            by_worker.entry(verdict.call().worker).or_default().push(verdict);
+        }
+        for (worker, verdicts) in by_worker {
+            self.inboxes[usize::from(worker)].send(crate::inbox::Note::Verdicts(verdicts));
         }
     }
 

@@ -76,7 +76,7 @@ pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine
     }
     let recovery = opened.recovery();
     if let Some(torn) = &recovery.torn {
-        tracing::warn!(%torn, "the last write was cut short by a crash; nothing of it had been acknowledged");
+        tracing::warn!(place = %torn.place, bytes = torn.bytes, "the last write was cut short by a crash; nothing of it had been acknowledged");
     }
     let keys = LiveKeys::new();
     let resident_max = (settings.memory_bytes_max / 2 / RESIDENT_BYTES) as usize / usize::from(identity.partitions);
@@ -118,6 +118,7 @@ pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine
         admits: AtomicBool::new(true),
         failed: Mutex::new(None),
         has_failed: AtomicBool::new(false),
+        parked_calls: Mutex::default(),
         running: Mutex::default(),
         parked: Mutex::default(),
         ages: Mutex::default(),
@@ -126,8 +127,13 @@ pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine
     shared.numbers.live.store(live, std::sync::atomic::Ordering::Relaxed);
     let parked: usize = hosts.iter().map(Host::parked_count).sum();
     shared.numbers.parked.store(parked as u64, std::sync::atomic::Ordering::Relaxed);
+    for host in &hosts {
+        for (participant, queue) in &host.parked {
+            *shared.parked_calls.lock().entry(*participant).or_default() += queue.len() as u64;
+        }
+    }
     shared.declare(&tables);
-    shared.load.lock().new_epoch(now);
+    shared.load.lock().new_epoch();
     shared.publish(tables);
     let notify = inboxes.clone();
     let journal = opened

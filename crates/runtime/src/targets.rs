@@ -72,15 +72,15 @@ pub(crate) fn request(call: OutgoingCall, spec: &Participant, step: &str, epoch:
     if let Idempotency::Header { name, .. } = &spec.idempotency
         && let Ok(name) = HeaderName::from_bytes(name.as_bytes())
     {
-        put(name, &|t| drop(write!(t, "{}", call.key)));
+        put(name, &|t| _ = write!(t, "{}", call.key));
     }
-    put(TRANSACTION, &|t| drop(write!(t, "{}", call.key.tx)));
+    put(TRANSACTION, &|t| _ = write!(t, "{}", call.key.tx));
     put(STEP, &|t| t.push_str(step));
     put(DIRECTION, &|t| t.push_str(call.call.direction.as_str()));
-    put(ATTEMPT, &|t| drop(write!(t, "{}", call.call.attempt)));
-    put(FENCE, &|t| drop(write!(t, "{epoch}")));
+    put(ATTEMPT, &|t| _ = write!(t, "{}", call.call.attempt));
+    put(FENCE, &|t| _ = write!(t, "{epoch}"));
     if call.deadline != model::Timestamp::NEVER {
-        put(DEADLINE, &|t| drop(write!(t, "{}", call.deadline)));
+        put(DEADLINE, &|t| _ = write!(t, "{}", call.deadline));
     }
     if !traceparent.is_empty() {
         put(TRACEPARENT, &|t| t.push_str(traceparent));

@@ -9,7 +9,6 @@ pub(crate) struct CallSlot {
     /// Place of its partition among the worker's hosts.
     pub(crate) host: usize,
     pub(crate) call: CallRef,
-    pub(crate) participant: u32,
     pub(crate) started_at: Timestamp,
     /// Until it starts.
     pub(crate) outgoing: Option<Box<OutgoingCall>>,
@@ -65,10 +64,6 @@ impl Calls {
 
     pub(crate) fn waits_no_more(&mut self, host: usize, call: CallRef) {
         self.waiting.remove(&(host, call));
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
     }
 
     /// Every call that is under way, for the sweep.

@@ -11,12 +11,13 @@ use store::history::Record;
 
 use super::Worker;
 use super::calls::CallSlot;
+use super::turn::RETRY_SOON;
 use crate::answer::{Answer, Until};
 use crate::idempotency;
 use crate::inbox::{Note, Waiter};
 use crate::numbers::{add, bump, subtract};
 use crate::prepare::TENANT;
-use crate::refusal::Refusal;
+use crate::refusal::{Accepted, Refusal};
 use crate::shared::{key_hash, tag};
 use crate::view::{Detail, View};
 
@@ -31,7 +32,11 @@ impl Worker {
         for item in held {
             match item {
                 Held::Effect { host, effect } => self.release_effect(host, effect, now),
-                Held::Respond { host, tx, waiter } => self.respond(host, tx, waiter),
+                Held::Respond { host, tx, waiter } => {
+                    // What ended just before must be findable in history before anybody is told to look there.
+                    self.hand_over_history();
+                    self.respond(host, tx, waiter);
+                }
             }
         }
         self.hand_over_history();
@@ -45,6 +50,7 @@ impl Worker {
                 self.hosts[host].parked.entry(participant).or_default().push_back(call);
                 self.hosts[host].cold.push_back(call.tx);
                 bump(&self.shared.numbers.parked);
+                *self.parked_change.entry(participant).or_default() += 1;
             }
             Effect::Decided(tx) => self.decided(host, tx),
             Effect::Ended(tx) => self.ended(host, &tx),
@@ -73,21 +79,30 @@ impl Worker {
             progress: (u32::from(done) * 255 / u32::from(all.max(1))) as u8,
         };
         let call = outgoing.call;
-        let token = self.calls.add(CallSlot { host, call, participant, started_at: now, outgoing: Some(outgoing) });
+        let token = self.calls.add(CallSlot { host, call, started_at: now, outgoing: Some(outgoing) });
         self.asked.push((token, released));
     }
 
     /// One exchange with the load manager for everything that has gathered: one lock.
     pub(crate) fn exchange_with_load(&mut self, now: Timestamp) -> bool {
-        let mut busy = !self.finished.is_empty() || !self.asked.is_empty();
+        let mut busy = !self.finished.is_empty() || !self.asked.is_empty() || !self.parked_change.is_empty();
         let mut verdicts = std::mem::take(&mut self.verdicts);
         let mut wants = Vec::new();
         let mut mine = std::mem::take(&mut self.starting);
         let mut parks = Vec::new();
         {
             let mut load = self.shared.load.lock();
-            for (participant, endpoint, sample) in self.finished.drain(..) {
-                load.finish(now, participant, endpoint, sample, &mut verdicts);
+            let worker = self.index as u16;
+            for (token, sample) in self.finished.drain(..) {
+                load.finish(now, load::CallRef { worker, token }, sample, &mut verdicts);
+            }
+            if !self.parked_change.is_empty() {
+                let mut parked = self.shared.parked_calls.lock();
+                for (participant, change) in std::mem::take(&mut self.parked_change) {
+                    let count = parked.entry(participant).or_default();
+                    *count = count.saturating_add_signed(change);
+                    load.set_parked(participant, *count);
+                }
             }
             for (token, mut released) in self.asked.drain(..) {
                 released.call.token = token;
@@ -102,7 +117,7 @@ impl Worker {
                 load.tick(now, &mut verdicts, &mut wants);
             }
             self.held_participants.clear();
-            self.held_participants.extend((0..self.tables.participants.len() as u32).map(|p| load.is_held(p)));
+            self.held_participants.extend((0..self.tables.participants.len() as u32).map(|p| load.would_park(p)));
         }
         busy |= !verdicts.is_empty() || !wants.is_empty();
         let mut elsewhere: Vec<Vec<Verdict>> = Vec::new();
@@ -215,6 +230,7 @@ impl Worker {
                     break;
                 };
                 subtract(&self.shared.numbers.parked, 1);
+                *self.parked_change.entry(participant).or_default() -= 1;
                 if self.propose(place, Command::Unpark(call), now).is_ok() {
                     left -= 1;
                 }
@@ -322,7 +338,13 @@ impl Worker {
             return;
         }
         let Some(live) = self.hosts[host].leader.partition.get(tx.seq()).filter(|live| live.id == tx) else {
-            waiter.to.send(Err(Refusal::NoTransaction(tx)));
+            let refusal = if self.history_waiting.is_empty() {
+                Refusal::NoTransaction(tx)
+            } else {
+                let what = "history is behind; ask again".to_owned();
+                Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::Unknown }
+            };
+            waiter.to.send(Err(refusal));
             return;
         };
         let waits_on = match waiter.until {

@@ -13,7 +13,7 @@ use super::host::CheckpointState;
 use super::release::Held;
 use super::{BEGINS_PER_TURN, UnderWay, Worker};
 use crate::inbox::{Note, Waiter};
-use crate::numbers::bump;
+use crate::numbers::{add, bump, subtract};
 use crate::prepare::Prepared;
 use crate::refusal::{Accepted, Refusal};
 use crate::tables::Tables;
@@ -102,10 +102,13 @@ impl Worker {
         let Some(slot) = self.calls.remove(answer.token.0) else { return };
         let (evidence, for_load) = evidence(answer.reply);
         let took = answer.took;
-        self.finish(slot.participant, answer.endpoint.0, LoadSample { took, evidence: for_load });
+        self.finish(answer.token.0, LoadSample { took, evidence: for_load });
         let started_at = slot.started_at;
         let sample = Sample { endpoint: answer.endpoint.0, started_at, took, evidence };
-        self.propose(slot.host, Command::Answered { call: slot.call, sample }, now);
+        // A late answer changes nothing; whatever else is rejected here has been told to nobody.
+        if let Err(Rejected::Illegal(why)) = self.propose(slot.host, Command::Answered { call: slot.call, sample }, now) {
+            tracing::error!(why, "an answer could not be recorded");
+        }
     }
 
     fn take_note(&mut self, note: Note, now: Timestamp) {
@@ -332,7 +335,14 @@ impl Worker {
     }
 
     /// What only this worker can count, for whoever asks for metrics.
-    fn tell_gauges(&self) {
+    fn tell_gauges(&mut self) {
+        let resident: usize = self.hosts.iter().map(|h| h.leader.partition.resident_count()).sum();
+        let before = std::mem::replace(&mut self.resident_told, resident as u64);
+        if resident as u64 >= before {
+            add(&self.shared.numbers.resident, resident as u64 - before);
+        } else {
+            subtract(&self.shared.numbers.resident, before - resident as u64);
+        }
         let mut running = std::collections::BTreeMap::new();
         let mut parked = std::collections::BTreeMap::<u32, u64>::new();
         let mut ages = crate::shared::Ages::new();
@@ -490,7 +500,7 @@ impl Worker {
         self.release(under_way.held, now);
     }
 
-    fn finish(&mut self, participant: u32, endpoint: u16, sample: LoadSample) {
+    fn finish(&mut self, token: u64, sample: LoadSample) {
         let numbers = &self.shared.numbers;
         bump(match sample.evidence {
             LoadEvidence::Done => &numbers.calls_done,
@@ -498,7 +508,7 @@ impl Worker {
             LoadEvidence::NotTaken { .. } | LoadEvidence::Unauthorized => &numbers.calls_failed,
             LoadEvidence::Unknown | LoadEvidence::Cancelled => &numbers.calls_unknown,
         });
-        self.finished.push((participant, endpoint, sample));
+        self.finished.push((token, sample));
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::memory::MemoryTable;
+use super::recovery::expected_records;
 use super::side::{self, Side};
 use super::signpost::Layer;
 use super::writer::{Prepared, wait_durable};
@@ -91,7 +92,7 @@ pub(super) fn prepare(shared: &Shared) -> Result<Prepared, Error> {
         let slot = (0..u16::MAX).find(|slot| segments.values().all(|segment| segment.slot != *slot));
         (id, slot.ok_or_else(|| Error::Refused("the history has 65,535 segments; make them larger".into()))?)
     };
-    let expected = shared.tail.lock().active.len().max(1024);
+    let expected = shared.tail.lock().active.len().max(expected_records(&shared.settings));
     prepare_file(shared.dir.as_path(), id, slot, shared.settings.segment_bytes, expected)
 }
 

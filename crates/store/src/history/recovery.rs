@@ -128,7 +128,7 @@ pub(super) fn open(dir: &Path, settings: Settings) -> Result<(Shared, Opened), E
         }
     };
 
-    let signpost = fill_signpost(dir, &segments, &active, &mut opened)?;
+    let signpost = fill_signpost(dir, &settings, &segments, &active, &mut opened)?;
     opened.segments = segments.len() as u64;
     let shared = Shared {
         dir: dir.to_path_buf(),
@@ -148,7 +148,8 @@ pub(super) fn open(dir: &Path, settings: Settings) -> Result<(Shared, Opened), E
     Ok((shared, opened))
 }
 
-fn expected_records(settings: &Settings) -> usize {
+/// How many records a segment is likely to take.
+pub(super) fn expected_records(settings: &Settings) -> usize {
     (settings.segment_bytes / RECORD_BYTES_EXPECTED).min(u64::from(settings.segment_records_max)) as usize
 }
 
@@ -244,6 +245,7 @@ fn count_tail_as_gap(scanned: &mut Scanned) {
 /// One layer for what is stored, with room for as much again.
 fn fill_signpost(
     dir: &Path,
+    settings: &Settings,
     segments: &BTreeMap<u32, Arc<Segment>>,
     active: &Prepared,
     opened: &mut Opened,
@@ -256,9 +258,10 @@ fn fill_signpost(
         })
         .collect();
     opened.records = sealed.iter().map(|(_, side)| side.records()).sum::<u64>() + active.table.len() as u64;
-    let mut signpost = Signpost::new(Layer::for_records(opened.records + opened.records / 2));
+    let room = (opened.records + opened.records / 2).max(expected_records(settings) as u64);
+    let mut signpost = Signpost::new(Layer::for_records(room));
     let mut put = |hash, slot| {
-        while !signpost.insert(hash, slot) {
+        while signpost.insert(&mut std::iter::once(hash), slot).is_err() {
             signpost.grow();
         }
     };

@@ -61,7 +61,33 @@ impl Layer {
         Self { lines, used: AtomicU64::new(0), used_max: slots / 16 * 11 }
     }
 
-    /// False when the layer is full, there or altogether.
+    /// Puts hashes in, as the only thread that does so, and returns how many before the layer was full. Plain stores
+    /// instead of compare-and-swap let the cache misses of consecutive hashes overlap; forgetting, which may run at the
+    /// same time, touches only slots that are taken.
+    fn insert_alone(&self, hashes: &mut impl Iterator<Item = u64>, segment: u16) -> Result<(), u64> {
+        let mut room = self.used_max.saturating_sub(self.used.load(Ordering::Relaxed));
+        let mut put = 0;
+        let mut left_over = None;
+        for hash in hashes {
+            let free = self.probed(hash).flat_map(|line| &line.0).find(|place| {
+                let seen = place.load(Ordering::Relaxed);
+                seen == 0 || seen == FORGOTTEN
+            });
+            match free {
+                Some(place) if room > 0 => place.store(slot(hash, segment), Ordering::Release),
+                _ => {
+                    left_over = Some(hash);
+                    break;
+                }
+            }
+            room -= 1;
+            put += 1;
+        }
+        self.used.fetch_add(put, Ordering::Relaxed);
+        left_over.map_or(Ok(()), Err)
+    }
+
+    /// False when the layer is full, there or altogether. Any number of threads may insert like this.
     pub(super) fn insert(&self, hash: u64, segment: u16) -> bool {
         if self.used.load(Ordering::Relaxed) >= self.used_max {
             return false;
@@ -149,14 +175,22 @@ impl Signpost {
         }
     }
 
-    /// False when every layer is full: the caller adds one and repeats.
-    pub(super) fn insert(&self, hash: u64, segment: u16) -> bool {
-        if let Some(building) = &self.building
-            && !building.insert(hash, segment)
-        {
-            return false;
+    /// Puts hashes in until the layers are full. Then it returns the hash that did not fit: the caller adds a layer and
+    /// goes on from that one. Only one thread inserts at a time.
+    pub(super) fn insert(&self, hashes: &mut impl Iterator<Item = u64>, segment: u16) -> Result<(), u64> {
+        match (&self.building, self.layers.last()) {
+            (None, Some(layer)) => layer.insert_alone(hashes, segment),
+            (building, layer) => {
+                for hash in hashes {
+                    // The one being built is filled by the keeper as well.
+                    let both = building.iter().chain(layer).all(|layer| layer.insert(hash, segment));
+                    if !both {
+                        return Err(hash);
+                    }
+                }
+                Ok(())
+            }
         }
-        self.layers.last().is_some_and(|layer| layer.insert(hash, segment))
     }
 
     /// Adds a layer. One being built is given up and started again later, larger.
@@ -214,11 +248,15 @@ mod tests {
         slots.names
     }
 
+    fn put(post: &Signpost, n: u128, segment: u16) -> Result<(), u64> {
+        post.insert(&mut std::iter::once(mix(n)), segment)
+    }
+
     #[test]
     fn every_record_is_found_and_few_others_are() {
         let post = Signpost::new(Layer::for_records(100_000));
         for n in 0..100_000_u128 {
-            assert!(post.insert(mix(n), (n % 7) as u16), "record {n}");
+            assert_eq!(put(&post, n, (n % 7) as u16), Ok(()), "record {n}");
         }
         for n in 0..100_000_u128 {
             assert!(found(&post, mix(n)).contains(&((n % 7) as u16)), "record {n}");
@@ -233,9 +271,9 @@ mod tests {
         let mut post = Signpost::new(Layer::for_records(1));
         let mut n = 0_u128;
         while post.layers() < 3 {
-            if !post.insert(mix(n), (n % 2) as u16) {
+            if put(&post, n, (n % 2) as u16).is_err() {
                 post.grow();
-                assert!(post.insert(mix(n), (n % 2) as u16));
+                assert_eq!(put(&post, n, (n % 2) as u16), Ok(()));
             }
             n += 1;
         }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::RwLock;
 
-use super::block::{Block, FRAME_HEADER_LEN};
+use super::block::{Block, Entry, FRAME_HEADER_LEN};
 use super::memory::MemoryTable;
 use super::{NotTaken, Position, Refusal, Segment, Shared, Tables, segment};
 use crate::Error;
@@ -144,18 +144,16 @@ pub(super) fn append(shared: &Shared, mut block: Block) -> Result<Position, NotT
     let durable = shared.durable.load(Ordering::Acquire);
     let durable_through = (durable.max(tail.active_start) - tail.active_start + tail.active_base) as u32;
     segment::finish_frame(&mut block.bytes, tail.active_id, records as u32, durable_through);
-    let mut signpost = shared.signpost.read();
     for entry in &block.entries {
-        let mut entry = *entry;
-        entry.offset += offset as u32;
-        tail.active.push(entry);
-        while !signpost.insert(entry.idempotency, tail.active_slot) {
-            drop(signpost);
-            shared.signpost.write().grow();
-            signpost = shared.signpost.read();
-        }
+        tail.active.push(Entry { offset: entry.offset + offset as u32, ..*entry });
     }
-    drop(signpost);
+    let mut hashes = block.entries.iter().map(|entry| entry.idempotency);
+    let mut refused = shared.signpost.read().insert(&mut hashes, tail.active_slot).err();
+    while let Some(hash) = refused {
+        shared.signpost.write().grow();
+        let mut rest = std::iter::once(hash).chain(&mut hashes);
+        refused = shared.signpost.read().insert(&mut rest, tail.active_slot).err();
+    }
     tail.active.data_len += len;
     tail.queued_bytes += len;
     tail.appended += len;
