@@ -18,7 +18,7 @@ use std::process::Command;
 
 use measure::Figures;
 
-const CASES: [&str; 10] = [
+const CASES: [&str; 11] = [
     "harness",
     "history-ours",
     "history-fjall",
@@ -26,6 +26,7 @@ const CASES: [&str; 10] = [
     "history-ours-200k",
     "history-fjall-200k",
     "history-fjall-plain-200k",
+    "lookups-20m-ours",
     "rows-ours",
     "rows-fjall",
     "rows-fjall-plain",
@@ -53,6 +54,7 @@ fn main() {
                 "history-ours-200k" => patterns::history_ours(dir.path(), true),
                 "history-fjall-200k" => patterns::history_fjall(dir.path(), false, true),
                 "history-fjall-plain-200k" => patterns::history_fjall(dir.path(), true, true),
+                "lookups-20m-ours" => patterns::lookups_ours(dir.path()),
                 "rows-ours" => patterns::rows_ours(dir.path()),
                 "rows-fjall" => patterns::rows_fjall(dir.path(), false),
                 "rows-fjall-plain" => patterns::rows_fjall(dir.path(), true),

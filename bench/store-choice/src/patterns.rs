@@ -138,6 +138,71 @@ pub fn harness(dir: &Path) -> Figures {
     clock.stop(RECORDS, Duration::ZERO, 1, dir)
 }
 
+/// What lookups cost when 20,000,000 small records are stored, and the memory for it. The figures are of the lookups.
+pub fn lookups_ours(dir: &Path) -> Figures {
+    const STORED: u64 = 20_000_000;
+    let (history, _) = History::open(dir, store::history::Settings::default()).expect("open");
+    for first in (0..STORED).step_by(500) {
+        let mut block = history.take_block();
+        for n in first..first + 500 {
+            let pushed = block.push(&Record {
+                id: id(n),
+                idempotency: hash128(n),
+                key: n,
+                began_at_us: n,
+                ended_at_us: n,
+                definition: 1,
+                state: 1,
+                outcome: 1,
+                reason: 0,
+                tags: &[],
+                row: &[7; 16],
+            });
+            assert!(pushed);
+        }
+        while let Err(refused) = history.append(block) {
+            assert!(matches!(refused.why, Refusal::Busy { .. }), "{:?}", refused.why);
+            block = refused.block;
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+    history.flush_to_disk(history.position()).expect("flush");
+    while dir_has_unsealed_full(dir) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let stats = history.stats();
+    let count = RECORDS;
+    let clock = Clock::start();
+    let began = Instant::now();
+    for n in 0..count {
+        assert!(history.find_idempotency(hash128(n + (1 << 40))).expect("find").is_empty());
+    }
+    let figures = clock.stop(count, began.elapsed(), count, dir);
+    let began = Instant::now();
+    for n in (0..STORED).step_by(2003) {
+        assert_eq!(history.find_idempotency(hash128(n)).expect("find").len(), 1);
+    }
+    let found_us = began.elapsed().as_micros() as f64 / (STORED / 2003) as f64;
+    let began = Instant::now();
+    for n in (0..STORED).step_by(2003) {
+        assert!(history.get(id(n)).expect("get").is_some());
+    }
+    let got_us = began.elapsed().as_micros() as f64 / (STORED / 2003) as f64;
+    drop(history);
+    let began = Instant::now();
+    drop(History::open(dir, store::history::Settings::default()).expect("open"));
+    eprintln!(
+        "  ours: {} records in {} segments; resident {:.1} B/record (signpost {:.1}); a known key {found_us:.1} us, \
+         a record by id {got_us:.1} us; opened and closed again in {} ms",
+        stats.records,
+        stats.segments,
+        stats.memory_bytes as f64 / stats.records as f64,
+        stats.signpost_bytes as f64 / stats.records as f64,
+        began.elapsed().as_millis(),
+    );
+    figures
+}
+
 fn dir_has_unsealed_full(dir: &Path) -> bool {
     let names: Vec<String> = std::fs::read_dir(dir)
         .expect("a directory")

@@ -21,11 +21,11 @@ pub(crate) use code::Code;
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Problem {
     pub(crate) code: Code,
-    pub(crate) detail: String,
+    pub(crate) detail: Box<str>,
     pub(crate) errors: Vec<Fault>,
-    pub(crate) hint: Option<String>,
+    pub(crate) hint: Option<Box<str>>,
     pub(crate) accepted: Option<Accepted>,
-    pub(crate) retry_after: Option<Duration>,
+    pub(crate) retry_after_s: Option<u16>,
     /// The transaction it is about, if there is one.
     pub(crate) transaction: Option<TxId>,
     pub(crate) allow: Option<&'static str>,
@@ -56,11 +56,11 @@ impl Problem {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
-            detail: detail.into(),
+            detail: detail.into().into_boxed_str(),
             errors: Vec::new(),
             hint: None,
             accepted: None,
-            retry_after: None,
+            retry_after_s: None,
             transaction: None,
             allow: None,
         }
@@ -85,13 +85,13 @@ impl Problem {
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into().into_boxed_str());
         self
     }
 
     /// Full or not able: nothing is lost, ask again.
     pub(crate) fn retry(mut self, after: Duration, accepted: Accepted) -> Self {
-        self.retry_after = Some(after);
+        self.retry_after_s = Some(seconds(after));
         self.accepted = Some(accepted);
         self
     }
@@ -128,8 +128,8 @@ impl Problem {
         if let Some(accepted) = self.accepted {
             o.word("accepted", if accepted == Accepted::No { "no" } else { "unknown" });
         }
-        if let Some(after) = self.retry_after {
-            o.number("retry_after_s", seconds(after));
+        if let Some(after) = self.retry_after_s {
+            o.number("retry_after_s", u64::from(after));
         }
         if let Some(id) = self.transaction {
             o.id("transaction", id);
@@ -143,8 +143,8 @@ impl Problem {
         *response.status_mut() = self.code.status_code();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(after) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds(after)));
+        if let Some(after) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(after));
         }
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -157,8 +157,8 @@ impl Problem {
 }
 
 /// Whole seconds, rounded up: never an invitation to come too early.
-fn seconds(after: Duration) -> u64 {
-    after.as_millis().div_ceil(1_000).clamp(1, 3_600) as u64
+fn seconds(after: Duration) -> u16 {
+    after.as_millis().div_ceil(1_000).clamp(1, 3_600) as u16
 }
 
 #[cfg(test)]

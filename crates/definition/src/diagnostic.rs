@@ -213,7 +213,8 @@ impl Report {
 }
 
 fn diagnostic(problem: Problem, file: &SourceFile, lines: &Lines<'_>) -> Diagnostic {
-    let place = lines.place(problem.span.start);
+    let span = lines.snapped(problem.span);
+    let place = lines.place(span.start);
     let mut labels = vec![label(problem.span, problem.under, true, lines)];
     labels.extend(problem.labels.into_iter().map(|(span, text, primary)| label(span, text, primary, lines)));
     Diagnostic {
@@ -223,13 +224,14 @@ fn diagnostic(problem: Problem, file: &SourceFile, lines: &Lines<'_>) -> Diagnos
         path: file.path.clone(),
         line: place.line,
         column: place.column,
-        span: problem.span,
+        span,
         labels,
         notes: problem.notes,
     }
 }
 
 fn label(span: Span, text: String, primary: bool, lines: &Lines<'_>) -> Label {
+    let span = lines.snapped(span);
     let place = lines.place(span.start);
     let end = lines.place(span.end.max(span.start));
     let source = lines.line(place.line);

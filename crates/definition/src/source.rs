@@ -64,6 +64,16 @@ impl<'t> Lines<'t> {
         Self { text, starts }
     }
 
+    /// The same span, ending between characters and within the text.
+    pub(crate) fn snapped(&self, span: Span) -> Span {
+        let start = floor(self.text, span.start);
+        let mut end = span.end.min(self.text.len());
+        while !self.text.is_char_boundary(end) {
+            end += 1;
+        }
+        Span::new(start, end)
+    }
+
     pub(crate) fn place(&self, offset: usize) -> Place {
         let offset = floor(self.text, offset);
         let line = self.starts.partition_point(|start| *start <= offset).max(1);

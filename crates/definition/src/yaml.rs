@@ -233,7 +233,7 @@ impl<'t> Reader<'t, '_> {
                     items.push(self.node(event, at)?);
                 };
                 self.depth -= 1;
-                let last = items.last().map_or(end.end, |i| i.span.end.max(span.end));
+                let last = self.end(span, end, items.last().map(|i| i.span.end));
                 Ok(Node { span: self.trimmed(Span::new(span.start, last)), kind: Kind::List(items) })
             }
             Event::MappingStart(..) => {
@@ -241,10 +241,19 @@ impl<'t> Reader<'t, '_> {
                 let (entries, end) = self.entries()?;
                 self.depth -= 1;
                 let first = entries.first().map_or(span.start, |e| e.name_span.start.min(span.start));
-                let last = entries.last().map_or(end.end, |e: &Entry| e.value.span.end.max(e.name_span.end));
+                let inside = entries.last().map(|e| e.value.span.end.max(e.name_span.end));
+                let last = self.end(span, end, inside);
                 Ok(Node { span: self.trimmed(Span::new(first, last)), kind: Kind::Map(entries) })
             }
             _ => Ok(Node { span, kind: Kind::Broken }),
+        }
+    }
+
+    /// Where a list or map ends: at its bracket, or with the last value in it.
+    fn end(&self, start: Span, end: Span, inside: Option<usize>) -> usize {
+        match (self.text.as_bytes().get(start.start), inside) {
+            (Some(b'[' | b'{'), _) | (_, None) => end.end,
+            (_, Some(inside)) => inside.max(start.end),
         }
     }
 

@@ -31,3 +31,17 @@ fn every_code_has_its_file_and_its_words() {
         expect_file![folder().join(format!("{}.txt", code.as_str()))].assert_eq(&printed(*code));
     }
 }
+
+/// The end of docs/language.md is made here; `UPDATE_EXPECT=1` writes it.
+#[test]
+fn the_manual_has_every_code() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/language.md");
+    let manual = std::fs::read_to_string(&path).expect("the manual is there");
+    let marker = "(Made from the crate's own test files.)\n";
+    let (written, _) = manual.split_once(marker).expect("the manual says where its codes begin");
+    let mut made = format!("{written}{marker}");
+    for code in Code::ALL {
+        made.push_str(&format!("\n### {}\n\n```text\n{}```\n", code.as_str(), printed(*code)));
+    }
+    expect_file![path].assert_eq(&made);
+}

@@ -15,6 +15,7 @@ fn checked(text: &str) -> Checked {
     for diagnostic in &checked.diagnostics {
         let source = if diagnostic.path == "a.yaml" { text } else { PARTICIPANTS };
         let lines: Vec<&str> = source.split('\n').collect();
+        assert!(source.get(diagnostic.span.start..diagnostic.span.end).is_some(), "{diagnostic:?}");
         for label in &diagnostic.labels {
             assert!(label.line >= 1 && label.line <= lines.len(), "{diagnostic:?}");
             let width = lines[label.line - 1].trim_end_matches('\r').chars().count();
@@ -23,6 +24,13 @@ fn checked(text: &str) -> Checked {
         }
         assert!(!diagnostic.message.is_empty());
         assert!(diagnostic.render().starts_with(&diagnostic.path));
+    }
+    for saga in &checked.sagas {
+        assert_eq!(
+            plan::Saga::from_bytes(&saga.plan.to_bytes()).as_ref(),
+            Ok(&saga.plan),
+            "what is accepted can be stored"
+        );
     }
     checked
 }
@@ -223,6 +231,20 @@ fn expressions_have_bounds() {
     ];
     for expression in cases {
         assert_eq!(codes(&with_expression(&expression)), [Code::TooLarge], "{expression}");
+    }
+}
+
+/// The deepest body with the deepest expression at its bottom: accepted, and read back from its bytes.
+#[test]
+fn the_deepest_plan_can_be_stored() {
+    // The body's own value is at depth 5 of at most 24.
+    let (open, close) = ("[".repeat(19), "]".repeat(19));
+    for expression in [vec!["1"; 59].join("+"), "{\"a\": ".repeat(16) + "1" + &"}".repeat(16)] {
+        let body = format!("{{deep: {open}'${{{expression}}}'{close}}}");
+        let text = TARIFF.replace("      body:\n        profile: ${input.tariff}\n", &format!("      body: {body}\n"));
+        assert_ne!(text, TARIFF);
+        let found = checked(&text);
+        assert_eq!(found.sagas.len(), 1, "{:?}", found.diagnostics);
     }
 }
 

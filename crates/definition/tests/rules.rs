@@ -27,10 +27,8 @@ input:
 ";
 
 fn run(text: String) -> Checked {
-    let files = [
-        SourceFile { path: "s.yaml".into(), text },
-        SourceFile { path: "p.yaml".into(), text: PARTICIPANTS.into() },
-    ];
+    let files =
+        [SourceFile { path: "s.yaml".into(), text }, SourceFile { path: "p.yaml".into(), text: PARTICIPANTS.into() }];
     check(&files, &Known::default())
 }
 
@@ -103,93 +101,217 @@ fn expressions_that_are_fine() {
 #[test]
 fn expressions_that_are_not() {
     for (expression, expected) in [
-        ("input.amount", expect![["type-mismatch: when must be true or false, this is a whole number (input.amount)\n"]]),
-        ("input.amount == '1'", expect![[r#"
+        (
+            "input.amount",
+            expect![["type-mismatch: when must be true or false, this is a whole number (input.amount)\n"]],
+        ),
+        (
+            "input.amount == '1'",
+            expect![[r#"
             type-mismatch: these can never be equal (input.amount == ''1'')
-        "#]]),
+        "#]],
+        ),
         ("input.id < 1", expect![["type-mismatch: these have no order (input.id < 1)\n"]]),
         ("input.id + 1 == 'x'", expect![["type-mismatch: + does not join these (input.id + 1)\n"]]),
         ("1 in input.tags", expect![["type-mismatch: this can never be in it (1 in input.tags)\n"]]),
-        ("!input.amount", expect![["type-mismatch: what stands after ! must be true or false, this is a whole number (input.amount)\n"]]),
-        ("input.id.foo == 1", expect![[r#"type-mismatch: "foo" is read from an object, this is text (input.id)
-"#]]),
-        ("input.tags['x'] == 1", expect![[r#"type-mismatch: "x" is read from an object, this is a list (input.tags)
-"#]]),
-        ("input.tags[input.id] == 'x'", expect![["type-mismatch: a place in a list must be a number, this is text (input.id)\n"]]),
-        ("input.rate > 1", expect![[r#"input-not-required: "rate" is not required, so it may be missing (input.rate)
-"#]]),
-        ("has(input.rate) || input.rate > 1", expect![[r#"input-not-required: "rate" is not required, so it may be missing (input.rate)
-"#]]),
-        ("has(input.address) && input.address.zip == 'a'", expect![[r#"input-not-required: "zip" is not required, so it may be missing (input.address.zip)
-"#]]),
-        ("has(input.address) && input.address.street == 'a'", expect![[r#"unknown-input: input.address has no "street" (input.address.street)
-"#]]),
-        ("has(input.nte)", expect![[r#"unknown-input: input has no "nte" (input.nte)
-"#]]),
-        ("inptu.amount > 1", expect![[r#"not-here: "inptu" is not a name (inptu)
-"#]]),
-        ("read.result.a == 1", expect![[r#"not-here: "read" is not a name (read)
-"#]]),
-        ("response.status == 200", expect![[r#"not-here: "response" cannot be named here (response)
-"#]]),
-        ("call.key == ''", expect![[r#"not-here: "call" cannot be named here (call)
-"#]]),
-        ("secret.x == ''", expect![[r#"not-here: "secret" cannot be named here (secret)
-"#]]),
-        ("steps == 1", expect![[r#"not-here: "steps" alone is no value; write steps.<name>.result.<field> (steps)
-"#]]),
-        ("steps.read == 1", expect![["not-here: a step alone is no value; write steps.read.result.<field>, .outcome or .call_key (steps.read)\n"]]),
-        ("steps.read.a == 1", expect![[r#"not-here: steps.read has no "a" (steps.read.a)
-"#]]),
-        ("steps.read.outcome == 'ok'", expect![[r#"
+        (
+            "!input.amount",
+            expect![[
+                "type-mismatch: what stands after ! must be true or false, this is a whole number (input.amount)\n"
+            ]],
+        ),
+        (
+            "input.id.foo == 1",
+            expect![[r#"type-mismatch: "foo" is read from an object, this is text (input.id)
+"#]],
+        ),
+        (
+            "input.tags['x'] == 1",
+            expect![[r#"type-mismatch: "x" is read from an object, this is a list (input.tags)
+"#]],
+        ),
+        (
+            "input.tags[input.id] == 'x'",
+            expect![["type-mismatch: a place in a list must be a number, this is text (input.id)\n"]],
+        ),
+        (
+            "input.rate > 1",
+            expect![[r#"input-not-required: "rate" is not required, so it may be missing (input.rate)
+"#]],
+        ),
+        (
+            "has(input.rate) || input.rate > 1",
+            expect![[r#"input-not-required: "rate" is not required, so it may be missing (input.rate)
+"#]],
+        ),
+        (
+            "has(input.address) && input.address.zip == 'a'",
+            expect![[r#"input-not-required: "zip" is not required, so it may be missing (input.address.zip)
+"#]],
+        ),
+        (
+            "has(input.address) && input.address.street == 'a'",
+            expect![[r#"unknown-input: input.address has no "street" (input.address.street)
+"#]],
+        ),
+        (
+            "has(input.nte)",
+            expect![[r#"unknown-input: input has no "nte" (input.nte)
+"#]],
+        ),
+        (
+            "inptu.amount > 1",
+            expect![[r#"not-here: "inptu" is not a name (inptu)
+"#]],
+        ),
+        (
+            "read.result.a == 1",
+            expect![[r#"not-here: "read" is not a name (read)
+"#]],
+        ),
+        (
+            "response.status == 200",
+            expect![[r#"not-here: "response" cannot be named here (response)
+"#]],
+        ),
+        (
+            "call.key == ''",
+            expect![[r#"not-here: "call" cannot be named here (call)
+"#]],
+        ),
+        (
+            "secret.x == ''",
+            expect![[r#"not-here: "secret" cannot be named here (secret)
+"#]],
+        ),
+        (
+            "steps == 1",
+            expect![[r#"not-here: "steps" alone is no value; write steps.<name>.result.<field> (steps)
+"#]],
+        ),
+        (
+            "steps.read == 1",
+            expect![[
+                "not-here: a step alone is no value; write steps.read.result.<field>, .outcome or .call_key (steps.read)\n"
+            ]],
+        ),
+        (
+            "steps.read.a == 1",
+            expect![[r#"not-here: steps.read has no "a" (steps.read.a)
+"#]],
+        ),
+        (
+            "steps.read.outcome == 'ok'",
+            expect![[r#"
             type-mismatch: "ok" is no outcome of a step (steps.read.outcome == ''ok'')
-        "#]]),
-        ("steps.last.outcome == 'done'", expect![[r#"may-not-have-run: step "last" does not come before "next" (steps.last.outcome)
-"#]]),
-        ("steps.next.outcome == 'done'", expect![[r#"may-not-have-run: step "next" does not come before "next" (steps.next.outcome)
-"#]]),
-        ("now() > 1", expect![[r#"unknown-function: there is no function "now" (now())
-"#]]),
-        ("size(1) == 1", expect![["type-mismatch: what has a size must be text or a list or an object, this is a whole number (1)\n"]]),
-        ("contains('a', 'b')", expect![[r#"
+        "#]],
+        ),
+        (
+            "steps.last.outcome == 'done'",
+            expect![[r#"may-not-have-run: step "last" does not come before "next" (steps.last.outcome)
+"#]],
+        ),
+        (
+            "steps.next.outcome == 'done'",
+            expect![[r#"
+            may-not-have-run: step "next" has no outcome while it runs (steps.next.outcome)
+        "#]],
+        ),
+        (
+            "now() > 1",
+            expect![[r#"unknown-function: there is no function "now" (now())
+"#]],
+        ),
+        (
+            "size(1) == 1",
+            expect![[
+                "type-mismatch: what has a size must be text or a list or an object, this is a whole number (1)\n"
+            ]],
+        ),
+        (
+            "contains('a', 'b')",
+            expect![[r#"
             unknown-function: contains is not called like this; write text.contains("part") (contains(''a'', ''b''))
-        "#]]),
+        "#]],
+        ),
         ("has(input)", expect![["bad-expression: has() asks for a field: has(input.name) (input)\n"]]),
-        ("has(response.body)", expect![[r#"not-here: "response" cannot be named here (response)
-"#]]),
-        ("input.tags.all(1, true)", expect![["bad-expression: the first argument names the element, for instance x (1)\n"]]),
-        ("input.id.matches('(')", expect![[r#"
+        (
+            "has(response.body)",
+            expect![[r#"not-here: "response" cannot be named here (response)
+"#]],
+        ),
+        (
+            "input.tags.all(1, true)",
+            expect![["bad-expression: the first argument names the element, for instance x (1)\n"]],
+        ),
+        (
+            "input.id.matches('(')",
+            expect![[r#"
             bad-expression: this pattern cannot be used: unclosed group (''('')
-        "#]]),
-        ("input.id.matches(input.id)", expect![["bad-expression: a pattern is written out, so that it is checked and compiled once (input.id)\n"]]),
-        ("b'x' == 1", expect![[r#"
+        "#]],
+        ),
+        (
+            "input.id.matches(input.id)",
+            expect![["bad-expression: a pattern is written out, so that it is checked and compiled once (input.id)\n"]],
+        ),
+        (
+            "b'x' == 1",
+            expect![[r#"
             bad-expression: bytes are not part of the language; use text (b'')
-        "#]]),
+        "#]],
+        ),
         ("input.amount = 1", expect![["bad-expression: to compare, write == (=)\n"]]),
-        ("input.amount > 1 and true", expect![[r#"bad-expression: "and" is not expected here (and)
-"#]]),
-        ("99999999999999999999 > 1", expect![["bad-expression: a whole number that does not fit 64 bits (99999999999999999999)\n"]]),
-        ("'abc", expect![[r#"
+        (
+            "input.amount > 1 and true",
+            expect![[r#"bad-expression: "and" is not expected here (and)
+"#]],
+        ),
+        (
+            "99999999999999999999 > 1",
+            expect![["bad-expression: a whole number that does not fit 64 bits (99999999999999999999)\n"]],
+        ),
+        (
+            "'abc",
+            expect![[r#"
             bad-expression: this text has no end ('')
-        "#]]),
-        ("(1", expect![[r#"
-            bad-expression: this bracket was not opened (})
-        "#]]),
+        "#]],
+        ),
+        (
+            "(1",
+            expect![[r#"
+            bad-expression: this bracket is not closed (()
+        "#]],
+        ),
         ("", expect![["bad-expression: an empty expression (})\n"]]),
         ("é == 1", expect![["bad-expression: this sign is not part of an expression (é)\n"]]),
         ("M{a: 1} == 1", expect![["bad-expression: typed messages are not part of the language ({)\n"]]),
-        ("{'a': 1, 'a': 2} == 1", expect![[r#"
+        (
+            "{'a': 1, 'a': 2} == 1",
+            expect![[r#"
             bad-expression: a map names one member twice (''a'')
-        "#]]),
-        ("input.while == 1", expect![[r#"unknown-input: input has no "while" (input.while)
-"#]]),
-        ("while == 1", expect![[r#"bad-expression: "while" is a reserved word of CEL (while)
-"#]]),
-        ("input.amount == 1 ? true", expect![[r#"
-            bad-expression: "input" is not expected here (input)
-        "#]]),
-        ("input.?amount == 1", expect![[r#"bad-expression: "." is not expected here (.)
-"#]]),
+        "#]],
+        ),
+        (
+            "input.while == 1",
+            expect![[r#"unknown-input: input has no "while" (input.while)
+"#]],
+        ),
+        (
+            "while == 1",
+            expect![[r#"bad-expression: "while" is a reserved word of CEL (while)
+"#]],
+        ),
+        (
+            "input.amount == 1 ? true",
+            expect![[r#"
+            bad-expression: the expression ends too early (true)
+        "#]],
+        ),
+        (
+            "input.?amount == 1",
+            expect![[r#"bad-expression: "." is not expected here (.)
+"#]],
+        ),
     ] {
         when(expression, &expected);
     }
@@ -197,9 +319,12 @@ fn expressions_that_are_not() {
 
 #[test]
 fn results_of_steps_that_may_not_have_run() {
-    let read = |extra: &str| format!("  - name: read\n    {extra}\n    {GET}\n    result: {{a: '${{response.body.a}}'}}\n");
+    let read =
+        |extra: &str| format!("  - name: read\n    {extra}\n    {GET}\n    result: {{a: '${{response.body.a}}'}}\n");
     let use_it = |extra: &str| {
-        format!("  - name: next\n    {extra}\n    call: {{participant: crm, method: GET, path: '/b/${{steps.read.result.a}}'}}\n")
+        format!(
+            "  - name: next\n    {extra}\n    call: {{participant: crm, method: GET, path: '/b/${{steps.read.result.a}}'}}\n"
+        )
     };
     // The same condition, another order of its parts, and more.
     let guarded = "when: '${input.amount > 1 && has(input.rate)}'";
@@ -254,10 +379,7 @@ fn what_an_undo_may_read() {
             compensation-needs-answer: the undo of step "change" uses what its own answer said (steps.change.result.b)
         "#]],
     );
-    steps(
-        &undo("${steps.change.outcome == \"done\" ? steps.change.result.b : steps.read.result.a}"),
-        &expect![[""]],
-    );
+    steps(&undo("${steps.change.outcome == \"done\" ? steps.change.result.b : steps.read.result.a}"), &expect![[""]]);
     steps(
         &undo("${steps.later.result.c}"),
         &expect![[r#"
@@ -276,7 +398,7 @@ fn order_and_its_mistakes() {
     steps(
         &(step("a", "c") + &step("b", "a") + &step("c", "b")),
         &expect![[r#"
-            cycle: these steps wait for each other: a → b → c → a ([c)
+            cycle: these steps wait for each other: a → b → c → a ([c])
         "#]],
     );
     steps(
@@ -294,7 +416,10 @@ fn the_pivot_and_its_sides() {
     let pivot = "  - name: point\n    pivot: true\n    call: {participant: hlr, method: DELETE, path: /a}\n";
     let with = |extra: &str| format!("{pivot}{extra}");
     steps(&with(&format!("  - name: after\n    {GET}\n")), &expect![[""]]);
-    steps(&with("  - name: after\n    call: {participant: crm, method: PUT, path: /a}\n    compensate: none\n"), &expect![[""]]);
+    steps(
+        &with("  - name: after\n    call: {participant: crm, method: PUT, path: /a}\n    compensate: none\n"),
+        &expect![[""]],
+    );
     steps(
         &with("  - name: after\n    call: {participant: sms, method: POST, path: /a}\n    unknown: compensate\n"),
         &expect![[r#"
@@ -333,7 +458,10 @@ fn what_changes_something_says_how_it_ends() {
             unknown-not-said: step "a" does not say what happens if its outcome stays unknown (PATCH)
         "#]],
     );
-    steps(&step("participant: crm, method: PATCH, path: /a", "    unknown: operator\n    compensate: none\n"), &expect![[""]]);
+    steps(
+        &step("participant: crm, method: PATCH, path: /a", "    unknown: operator\n    compensate: none\n"),
+        &expect![[""]],
+    );
     steps(
         &step("participant: crm, method: PATCH, path: /a", "    unknown: ignore\n    compensate: none\n"),
         &expect![[r#"
@@ -354,10 +482,16 @@ fn what_changes_something_says_how_it_ends() {
         "#]],
     );
     steps(
-        &step("participant: crm, method: PUT, path: /a", &undo("participant: crm, method: POST, path: /b, unknown: operator")),
+        &step(
+            "participant: crm, method: PUT, path: /a",
+            &undo("participant: crm, method: POST, path: /b, unknown: operator"),
+        ),
         &expect![[""]],
     );
-    steps(&step("participant: crm, method: PUT, path: /a", &undo("participant: crm, method: DELETE, path: /b")), &expect![[""]]);
+    steps(
+        &step("participant: crm, method: PUT, path: /a", &undo("participant: crm, method: DELETE, path: /b")),
+        &expect![[""]],
+    );
     steps(
         &step("participant: crm, method: PUT, path: /a", &undo("participant: crm, method: GET, path: /b")),
         &expect![[r#"
@@ -406,47 +540,94 @@ fn the_call_key_in_a_body() {
 #[test]
 fn waits() {
     let wait = |wait: &str, more: &str| format!("  - name: a\n    wait: {wait}\n{more}");
-    steps(&wait("{signal: go, timeout: 1h}", "    result: {x: '${signal.body.x}'}\noutput: '${steps.a.result.x}'\n"), &expect![[""]]);
+    steps(
+        &wait("{signal: go, timeout: 1h}", "    result: {x: '${signal.body.x}'}\noutput: '${steps.a.result.x}'\n"),
+        &expect![[""]],
+    );
     steps(&wait("{for: 10m}", ""), &expect![[""]]);
     steps(&wait("{until: 2026-11-23T02:00:00Z}", ""), &expect![[""]]);
     steps(&wait("{until: '${input.id}'}", ""), &expect![[""]]);
     for (written, more, expected) in [
-        ("{signal: go}", "", expect![[r#"
+        (
+            "{signal: go}",
+            "",
+            expect![[r#"
             missing-field: the wait of step "a" has no timeout; a signal may never come (signal)
-        "#]]),
-        ("{for: 10m, timeout: 1h}", "", expect![[r#"
+        "#]],
+        ),
+        (
+            "{for: 10m, timeout: 1h}",
+            "",
+            expect![[r#"
             wrong-value: only a wait for a signal has a timeout; this one ends by itself (timeout)
-        "#]]),
-        ("{for: 10m, signal: go, timeout: 1h}", "", expect![[r#"
+        "#]],
+        ),
+        (
+            "{for: 10m, signal: go, timeout: 1h}",
+            "",
+            expect![[r#"
             wrong-value: a wait is for one of: signal, for, until (for)
-        "#]]),
-        ("{timeout: 1h}", "", expect![[r#"
+        "#]],
+        ),
+        (
+            "{timeout: 1h}",
+            "",
+            expect![[r#"
             missing-field: the wait of step "a" does not say for what (wait)
-        "#]]),
-        ("{until: tomorrow}", "", expect![[r#"
+        "#]],
+        ),
+        (
+            "{until: tomorrow}",
+            "",
+            expect![[r#"
             wrong-value: until is a time or an expression that gives one (tomorrow)
-        "#]]),
-        ("{until: '${input.amount}'}", "", expect![[r#"
+        "#]],
+        ),
+        (
+            "{until: '${input.amount}'}",
+            "",
+            expect![[r#"
             type-mismatch: until must be text, this is a whole number (input.amount)
-        "#]]),
-        ("{for: 1s}", "    retry: {attempts: 1, backoff: 1s, max_backoff: 1s}\n    unknown: operator\n    timeout: 1s\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "{for: 1s}",
+            "    retry: {attempts: 1, backoff: 1s, max_backoff: 1s}\n    unknown: operator\n    timeout: 1s\n",
+            expect![[r#"
             wrong-value: a wait has no retry (retry)
             wrong-value: a wait has no unknown (unknown)
             wrong-value: a wait has no timeout (timeout)
-        "#]]),
-        ("{for: 1s}", "    result: {x: '${response.body}'}\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "{for: 1s}",
+            "    result: {x: '${response.body}'}\n",
+            expect![[r#"
             wrong-value: only a call and a wait for a signal have result (result)
-        "#]]),
-        ("{signal: go, timeout: 1h}", "    answers:\n      - {when: '${response.status == 1}', outcome: unknown}\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "{signal: go, timeout: 1h}",
+            "    answers:\n      - {when: '${response.status == 1}', outcome: unknown}\n",
+            expect![[r#"
             not-here: "response" cannot be named here (response)
             wrong-value: "unknown" is not a value of outcome (unknown)
-        "#]]),
-        ("{signal: go, timeout: 1h, schema: {}}", "", expect![[r#"
+        "#]],
+        ),
+        (
+            "{signal: go, timeout: 1h, schema: {}}",
+            "",
+            expect![[r#"
             not-yet: "schema" is not part of this version of the language yet (schema)
-        "#]]),
-        ("{signal: go, timeout: 1h}", "    call: {participant: crm, method: GET, path: /a}\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "{signal: go, timeout: 1h}",
+            "    call: {participant: crm, method: GET, path: /a}\n",
+            expect![[r#"
             wrong-value: step "a" has a call and a wait; write two steps (wait)
-        "#]]),
+        "#]],
+        ),
     ] {
         steps(&wait(written, more), &expected);
     }
@@ -461,38 +642,73 @@ fn waits() {
 #[test]
 fn requests() {
     let call = |call: &str| format!("  - name: a\n    call: {{participant: crm, {call}}}\n    compensate: none\n");
-    steps(&call("method: PUT, path: '/a/${input.id}', query: {n: 010, t: '${input.amount}'}, headers: {X-A: 'v ${input.id}'}"), &expect![[""]]);
+    steps(
+        &call(
+            "method: PUT, path: '/a/${input.id}', query: {n: 010, t: '${input.amount}'}, headers: {X-A: 'v ${input.id}'}",
+        ),
+        &expect![[""]],
+    );
     for (written, expected) in [
         ("method: PUT, path: a", expect![["wrong-value: a path begins with / (a)\n"]]),
         ("method: PUT, path: '/a?b=1'", expect![["wrong-value: a path has no ? and no #; write a query ('/a?b=1')\n"]]),
         ("method: PUT, path: /a/../b", expect![["wrong-value: a path has no . and no .. between slashes (/a/../b)\n"]]),
-        ("method: PUT, path: '/a b'", expect![[r#"
+        (
+            "method: PUT, path: '/a b'",
+            expect![[r#"
             wrong-value: a path has no spaces and none of " < > \ ^ ` { | } ('/a b')
-        "#]]),
-        ("method: PUT, path: '/a/${input.tags}'", expect![[r#"
+        "#]],
+        ),
+        (
+            "method: PUT, path: '/a/${input.tags}'",
+            expect![[r#"
             type-mismatch: what stands in text must be a number or true or false or text, this is a list (input.tags)
-        "#]]),
+        "#]],
+        ),
         ("method: GET, path: /a, body: {}", expect![["wrong-value: a GET has no body; write a query (body)\n"]]),
-        ("method: PUT, path: /a, headers: {Tidegate-Step: x}", expect![[r#"
+        (
+            "method: PUT, path: /a, headers: {Tidegate-Step: x}",
+            expect![[r#"
             reserved-header: the header "Tidegate-Step" is not the author's to set (Tidegate-Step)
-        "#]]),
-        ("method: PUT, path: /a, headers: {X-A: a, x-a: b}", expect![[r#"
+        "#]],
+        ),
+        (
+            "method: PUT, path: /a, headers: {X-A: a, x-a: b}",
+            expect![[r#"
             duplicate-field: the header "x-a" stands twice; upper and lower case do not count (x-a)
-        "#]]),
-        ("method: PUT, path: /a, headers: {'X A': a}", expect![[r#"
+        "#]],
+        ),
+        (
+            "method: PUT, path: /a, headers: {'X A': a}",
+            expect![[r#"
             bad-name: "X A" is no name of a header ('X A')
-        "#]]),
-        ("method: PUT, path: /a, headers: {Authorization: '${secret.token}'}", expect![[r#"
+        "#]],
+        ),
+        (
+            "method: PUT, path: /a, headers: {Authorization: '${secret.token}'}",
+            expect![[r#"
             not-here: "secret" cannot be named here (secret)
-        "#]]),
-        ("method: PUT, path: /a, body: {n: 007}", expect![["quote-this: put quotes around this: YAML reads it as a number and drops the leading 0 (007)\n"]]),
-        ("method: PUT, path: /a, body: {n: +49}", expect![[r#"
+        "#]],
+        ),
+        (
+            "method: PUT, path: /a, body: {n: 007}",
+            expect![["quote-this: put quotes around this: YAML reads it as a number and drops the leading 0 (007)\n"]],
+        ),
+        (
+            "method: PUT, path: /a, body: {n: +49}",
+            expect![[r#"
             quote-this: put quotes around this: YAML reads it as a number and drops the "+" (+49)
-        "#]]),
-        ("method: PUT, path: /a, body: {n: ${input.id}}", expect![["quote-this: an expression inside [ ] or { } needs quotes in YAML (${input.id})\n"]]),
-        ("method: PUT, path: /a, body_text: x", expect![[r#"
+        "#]],
+        ),
+        (
+            "method: PUT, path: /a, body: {n: ${input.id}}",
+            expect![["quote-this: an expression inside [ ] or { } needs quotes in YAML (${input.id})\n"]],
+        ),
+        (
+            "method: PUT, path: /a, body_text: x",
+            expect![[r#"
             not-yet: "body_text" is not part of this version of the language yet (body_text)
-        "#]]),
+        "#]],
+        ),
     ] {
         steps(&call(written), &expected);
     }
@@ -501,31 +717,54 @@ fn requests() {
 #[test]
 fn the_input_s_schema() {
     let file = |schema: &str| {
-        format!("apiVersion: tidegate/v1\nkind: Saga\nname: t\nversion: 1\ninput: {schema}\nsteps:\n  - name: a\n    {PUT}\n")
+        format!(
+            "apiVersion: tidegate/v1\nkind: Saga\nname: t\nversion: 1\ninput: {schema}\nsteps:\n  - name: a\n    {PUT}\n"
+        )
     };
     for (schema, expected) in [
-        ("{type: object, properties: {a: {type: [string, \"null\"], enum: [a, null]}, b: {type: array, items: {type: object, properties: {c: {const: 1}}}}}}", expect![[""]]),
-        ("{type: object, properties: {a: {$ref: x}}}", expect![[r#"
+        (
+            "{type: object, properties: {a: {type: [string, \"null\"], enum: [a, null]}, b: {type: array, items: {type: object, properties: {c: {const: 1}}}}}}",
+            expect![[""]],
+        ),
+        (
+            "{type: object, properties: {a: {$ref: x}}}",
+            expect![[r#"
             unsupported-schema: "$ref" cannot be used in the schema of an input ($ref)
-        "#]]),
-        ("{type: object, properties: {a: {anyOf: []}, b: {typ: string}, c: {type: strng}, d: {format: ipv4}}}", expect![[r#"
+        "#]],
+        ),
+        (
+            "{type: object, properties: {a: {anyOf: []}, b: {typ: string}, c: {type: strng}, d: {format: ipv4}}}",
+            expect![[r#"
             unsupported-schema: "anyOf" cannot be used in the schema of an input (anyOf)
             unsupported-schema: "typ" is not a word of the schema of input.b (typ)
             wrong-value: "strng" is no type (strng)
             unsupported-schema: "ipv4" is no format that is checked (ipv4)
-        "#]]),
+        "#]],
+        ),
         ("{type: string}", expect![["wrong-type: the input is an object: write type: object (string)\n"]]),
         ("[]", expect![["wrong-type: the schema of input is an object, this is a list ([])\n"]]),
-        ("{type: object, additionalProperties: false, required: [a, b], properties: {a: {}}}", expect![[r#"
+        (
+            "{type: object, additionalProperties: false, required: [a, b], properties: {a: {}}}",
+            expect![[r#"
             unknown-input: input requires "b", which its properties do not have (required)
-        "#]]),
-        ("{type: object, properties: {a: {minLength: 5, maxLength: 4, pattern: '('}}}", expect![["wrong-value: this pattern cannot be used: unclosed group ('(')\n"]]),
-        ("{type: object, properties: {a: {minLength: 5, maxLength: 4}}}", expect![["wrong-value: maxLength of input.a is below its minimum (maxLength)\n"]]),
-        ("{type: object, properties: {a: {minLength: -1}, b: {multipleOf: 0}, c: {minimum: x}}}", expect![[r#"
+        "#]],
+        ),
+        (
+            "{type: object, properties: {a: {minLength: 5, maxLength: 4, pattern: '('}}}",
+            expect![["wrong-value: this pattern cannot be used: unclosed group ('(')\n"]],
+        ),
+        (
+            "{type: object, properties: {a: {minLength: 5, maxLength: 4}}}",
+            expect![["wrong-value: maxLength of input.a is below its minimum (maxLength)\n"]],
+        ),
+        (
+            "{type: object, properties: {a: {minLength: -1}, b: {multipleOf: 0}, c: {minimum: x}}}",
+            expect![[r#"
             wrong-value: minLength is from 0 to 4294967295 (-1)
             wrong-value: multipleOf is greater than 0 (0)
             wrong-type: minimum is a number, this is text (x)
-        "#]]),
+        "#]],
+        ),
     ] {
         expected.assert_eq(&findings(&run(file(schema))));
     }
@@ -540,47 +779,119 @@ fn participants_say_everything() {
     assert_eq!(findings(&fine), "");
     assert_eq!(fine.participants[0].participant.endpoints, ["http://a:1/x"]);
     for (from, to, expected) in [
-        ("    timeout: 1s\n", "", expect![[r#"
+        (
+            "    timeout: 1s\n",
+            "",
+            expect![[r#"
             missing-field: participant "a" has no timeout (name)
-        "#]]),
-        ("connector: http", "connector: grpc", expect![[r#"
+        "#]],
+        ),
+        (
+            "connector: http",
+            "connector: grpc",
+            expect![[r#"
             not-yet: the connector "grpc" is not part of this version yet (grpc)
-        "#]]),
-        ("http://a:1/x/", "ftp://a", expect![["wrong-value: this is no address of an endpoint: it begins with http:// or https:// (ftp://a)\n"]]),
-        ("http://a:1/x/", "'http://u:p@a'", expect![["wrong-value: this is no address of an endpoint: user and password do not stand in an address; use headers and ${secret.name} ('http://u:p@a')\n"]]),
-        ("http://a:1/x/", "'http://a:70000'", expect![["wrong-value: this is no address of an endpoint: its port is no number from 1 to 65535 ('http://a:70000')\n"]]),
-        ("http://a:1/x/", "http://a/?k=1", expect![["wrong-value: this is no address of an endpoint: the query stands in the call (http://a/?k=1)\n"]]),
+        "#]],
+        ),
+        (
+            "http://a:1/x/",
+            "ftp://a",
+            expect![["wrong-value: this is no address of an endpoint: it begins with http:// or https:// (ftp://a)\n"]],
+        ),
+        (
+            "http://a:1/x/",
+            "'http://u:p@a'",
+            expect![[
+                "wrong-value: this is no address of an endpoint: user and password do not stand in an address; use headers and ${secret.name} ('http://u:p@a')\n"
+            ]],
+        ),
+        (
+            "http://a:1/x/",
+            "'http://a:70000'",
+            expect![[
+                "wrong-value: this is no address of an endpoint: its port is no number from 1 to 65535 ('http://a:70000')\n"
+            ]],
+        ),
+        (
+            "http://a:1/x/",
+            "http://a/?k=1",
+            expect![["wrong-value: this is no address of an endpoint: the query stands in the call (http://a/?k=1)\n"]],
+        ),
         ("http://a:1/x/", "'http://[::1]:80/x'", expect![[""]]),
-        ("http://a:1/x/", "http://a:1/x, http://a:1/x/", expect![["duplicate-name: this endpoint stands twice (http://a:1/x/)\n"]]),
+        (
+            "http://a:1/x/",
+            "http://a:1/x, http://a:1/x/",
+            expect![["duplicate-name: this endpoint stands twice (http://a:1/x/)\n"]],
+        ),
         ("{header: Key, for: 1d}", "none", expect![[""]]),
-        ("{header: Key, for: 1d}", "true", expect![["wrong-value: idempotency is `none`, or says where the call key goes and for how long (true)\n"]]),
-        ("{header: Key, for: 1d}", "{header: Key}", expect![[r#"
+        (
+            "{header: Key, for: 1d}",
+            "true",
+            expect![["wrong-value: idempotency is `none`, or says where the call key goes and for how long (true)\n"]],
+        ),
+        (
+            "{header: Key, for: 1d}",
+            "{header: Key}",
+            expect![[r#"
             missing-field: the idempotency of participant "a" has no for (idempotency)
-        "#]]),
-        ("{header: Key, for: 1d}", "{header: Key, body: k, for: 1d}", expect![["wrong-value: the call key goes in a header or in the body, not in both (idempotency)\n"]]),
-        ("{header: Key, for: 1d}", "{for: 1d}", expect![["missing-field: idempotency does not say where the call key goes (idempotency)\n"]]),
+        "#]],
+        ),
+        (
+            "{header: Key, for: 1d}",
+            "{header: Key, body: k, for: 1d}",
+            expect![["wrong-value: the call key goes in a header or in the body, not in both (idempotency)\n"]],
+        ),
+        (
+            "{header: Key, for: 1d}",
+            "{for: 1d}",
+            expect![["missing-field: idempotency does not say where the call key goes (idempotency)\n"]],
+        ),
         ("{header: Key, for: 1d}", "{body: k, for: 1d, scope: endpoint}", expect![[""]]),
         ("attempts: 1,", "attempts: 0,", expect![["wrong-value: attempts is from 1 to 1000 (0)\n"]]),
         ("backoff: 1s, max", "backoff: 2s, max", expect![["wrong-value: max_backoff is not below backoff (1s)\n"]]),
-        ("{max_in_flight: 1}", "{max_in_flight: 1, learn: observe}", expect![[r#"
+        (
+            "{max_in_flight: 1}",
+            "{max_in_flight: 1, learn: observe}",
+            expect![[r#"
             not-yet: "learn" is not part of this version of the language yet (learn)
-        "#]]),
-        ("    timeout: 1s\n", "    timeout: 1s\n    auth: {}\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "    timeout: 1s\n",
+            "    timeout: 1s\n    auth: {}\n",
+            expect![[r#"
             not-yet: "auth" is not part of this version of the language yet (auth)
-        "#]]),
+        "#]],
+        ),
         ("    timeout: 1s\n", "    timeout: 1s\n    headers: {A: 'Bearer ${secret.token}'}\n", expect![[""]]),
-        ("    timeout: 1s\n", "    timeout: 1s\n    headers: {A: '${secret.token + \"x\"}'}\n", expect![[r#"
+        (
+            "    timeout: 1s\n",
+            "    timeout: 1s\n    headers: {A: '${secret.token + \"x\"}'}\n",
+            expect![[r#"
             not-here: a secret stands alone, nothing is computed with it: ${secret.name} (secret.token)
-        "#]]),
-        ("    timeout: 1s\n", "    timeout: 1s\n    headers: {A: '${input.x}'}\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "    timeout: 1s\n",
+            "    timeout: 1s\n    headers: {A: '${input.x}'}\n",
+            expect![[r#"
             not-here: "input" cannot be named here (input)
-        "#]]),
-        ("    timeout: 1s\n", "    timeout: 1s\n    headers: {key: x}\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "    timeout: 1s\n",
+            "    timeout: 1s\n    headers: {key: x}\n",
+            expect![[r#"
             reserved-header: the engine sends the call key in "Key"; it cannot be a fixed header as well (headers)
-        "#]]),
-        ("    timeout: 1s\n", "    timeout: 1s\n    answers: [{when: '${response.body.x == 1}', outcome: nothing_to_undo}]\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "    timeout: 1s\n",
+            "    timeout: 1s\n    answers: [{when: '${response.body.x == 1}', outcome: nothing_to_undo}]\n",
+            expect![[r#"
             wrong-value: nothing_to_undo is an answer to an undo only (nothing_to_undo)
-        "#]]),
+        "#]],
+        ),
         ("name: a", "name: crm", expect![[""]]),
     ] {
         assert!(base.contains(from), "{from}");
@@ -594,50 +905,80 @@ fn files_that_are_no_definitions() {
     for (text, expected) in [
         ("", expect![["yaml-syntax: the file is empty ()\n"]]),
         ("- a\n", expect![["wrong-type: a definition file is an object, this is a list (-)\n"]]),
-        ("kind: Saga\n", expect![[r#"
+        (
+            "kind: Saga\n",
+            expect![[r#"
             missing-field: the file has no apiVersion (kind)
             missing-field: the saga has no name (kind)
             missing-field: the saga has no version (kind)
             missing-field: the saga has no input (kind)
             missing-field: the saga has no steps (kind)
-        "#]]),
-        ("apiVersion: tidegate/v2\nkind: Saga\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "apiVersion: tidegate/v2\nkind: Saga\n",
+            expect![[r#"
             wrong-value: "tidegate/v2" is not a version of the language that this program reads (tidegate/v2)
-        "#]]),
-        ("apiVersion: tidegate/v1\nkind: Tcc\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "apiVersion: tidegate/v1\nkind: Tcc\n",
+            expect![[r#"
             not-yet: kind "Tcc" is not part of this version of the language yet (Tcc)
-        "#]]),
-        ("apiVersion: tidegate/v1\nkind: saga\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "apiVersion: tidegate/v1\nkind: saga\n",
+            expect![[r#"
             wrong-value: "saga" is no kind of file (saga)
-        "#]]),
-        ("a: 1\n---\nb: 2\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "a: 1\n---\nb: 2\n",
+            expect![[r#"
             missing-field: the file has no apiVersion (a)
             missing-field: the file has no kind (a)
             yaml-syntax: a second document; a file holds one (---)
-        "#]]),
-        ("a: &x 1\nb: *x\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "a: &x 1\nb: *x\n",
+            expect![[r#"
             missing-field: the file has no apiVersion (a)
             missing-field: the file has no kind (a)
             yaml-syntax: an anchor (&); write the value out where it is used (&x 1)
             yaml-syntax: an alias (*); write the value out where it is used (*x)
-        "#]]),
-        ("a: !!str 1\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "a: !!str 1\n",
+            expect![[r#"
             missing-field: the file has no apiVersion (a)
             missing-field: the file has no kind (a)
             yaml-syntax: a tag (tag:yaml.org,2002:!str); write "…" for text and nothing for a number (!!str 1)
-        "#]]),
-        ("<<: {a: 1}\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "<<: {a: 1}\n",
+            expect![[r#"
             yaml-syntax: a merge key (<<); write the fields out (<<)
             missing-field: the file has no apiVersion (<)
             missing-field: the file has no kind (<)
-        "#]]),
+        "#]],
+        ),
         ("a:\n\tb: 1\n", expect![["yaml-syntax: a tab cannot indent in YAML; use spaces (\t)\n"]]),
-        ("a: b: c\n", expect![[r#"
+        (
+            "a: b: c\n",
+            expect![[r#"
             yaml-syntax: a second ": " in one value; put quotes around the value (:)
-        "#]]),
-        ("a: \"x\n", expect![[r#"
+        "#]],
+        ),
+        (
+            "a: \"x\n",
+            expect![[r#"
             yaml-syntax: while scanning a quoted scalar, found unexpected end of stream (")
-        "#]]),
+        "#]],
+        ),
         ("\u{feff}a: 1\n", expect![["yaml-syntax: a byte order mark; save the file as plain UTF-8 (\u{feff})\n"]]),
     ] {
         let files = [SourceFile { path: "s.yaml".into(), text: text.into() }];

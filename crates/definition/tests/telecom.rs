@@ -117,3 +117,196 @@ fn yaml_s_own_trap() {
     "#]]
     .assert_eq(&printed(&checked));
 }
+
+/// What the engine gets: sides, order, what is read, and bytes that decode to the same plan.
+#[test]
+fn the_plans() {
+    let checked = folder(None);
+    for saga in &checked.sagas {
+        let bytes = saga.plan.to_bytes();
+        assert_eq!(plan::Saga::from_bytes(&bytes).as_ref(), Ok(&saga.plan));
+        assert_eq!(saga.fingerprint(), plan::Saga::hash_of(&bytes));
+    }
+    let shape = |name: &str| {
+        let Some(saga) = checked.sagas.iter().find(|s| s.plan.name == name) else { panic!("no {name}") };
+        let step = |s: &plan::Step| {
+            format!("{} after {:?} {:?} read={} keeps={}\n", s.name, s.after, s.side, s.result_is_read, s.result.len())
+        };
+        saga.plan.steps.iter().map(step).collect::<String>()
+    };
+    expect![[r#"
+        contract after [] Before read=true keeps=2
+        fee after [0] Before read=false keeps=1
+        network after [1] Before read=false keeps=0
+        records after [1] Before read=false keeps=0
+        notify after [2, 3] Before read=false keeps=0
+    "#]]
+    .assert_eq(&shape("tariff-change"));
+    expect![[r#"
+        contract after [] Before read=true keeps=1
+        accept after [0] Before read=false keeps=0
+        window after [1] Before read=true keeps=1
+        port_time after [2] Before read=false keeps=0
+        release after [3] Pivot read=false keeps=0
+        confirm after [4] After read=false keeps=0
+        close after [5] After read=false keeps=0
+    "#]]
+    .assert_eq(&shape("number-port-out"));
+    let top_up = &checked.sagas[0].plan;
+    let body = top_up.steps[0].call().and_then(|c| c.body.as_ref());
+    expect![[r#"
+        {"map":[["amount_minor",{"expr":{"select":[{"var":"input"},"amount_minor"]}}],["card_token",{"expr":{"select":[{"var":"input"},"card_token"]}}],["currency",{"expr":{"select":[{"var":"input"},"currency"]}}],["reference",{"expr":{"var":"transaction_id"}}]]}"#]]
+    .assert_eq(&serde_json::to_string(&body).expect("a template is JSON"));
+}
+
+/// The same in another order, quoting and with comments is the same plan.
+#[test]
+fn a_fingerprint_is_of_the_meaning() {
+    let plan = |text: &str| {
+        let files = [
+            SourceFile { path: "a.yaml".into(), text: text.into() },
+            SourceFile { path: "p.yaml".into(), text: self::text("participants.yaml").into() },
+        ];
+        let checked = check(&files, &Known::default());
+        assert_eq!(checked.diagnostics, []);
+        (checked.sagas[0].fingerprint(), checked.sagas[0].key_expression_text())
+    };
+    let original = text("top-up.yaml");
+    let rewritten = original
+        .replace("timeout: 30s\n", "")
+        .replace("owner: team-charging", "timeout: \"30s\"\nowner: 'team-charging' # whom to call")
+        .replace("subscriber/${input.msisdn}", "'subscriber/${ input[\"msisdn\"] }'");
+    assert_ne!(original, rewritten);
+    assert_eq!(plan(original), plan(&rewritten));
+    assert_ne!(plan(original).0, plan(&original.replace("30s", "31s")).0);
+    assert_ne!(plan(original).1, plan(&original.replace("subscriber/", "account/")).1);
+}
+
+/// Participants from the server, from files that are broken, and from nowhere.
+#[test]
+fn who_is_known() {
+    let saga = SourceFile { path: "top-up.yaml".into(), text: text("top-up.yaml").into() };
+    let codes = |files: &[SourceFile], known: &Known| -> Vec<&'static str> {
+        check(files, known).diagnostics.iter().map(|d| d.code.as_str()).collect()
+    };
+    let from_files = folder(None);
+    let participants: std::collections::BTreeMap<_, _> =
+        from_files.participants.iter().map(|p| (p.participant.name.clone(), p.participant.clone())).collect();
+    let server = Known { participants, complete: true };
+    assert_eq!(codes(std::slice::from_ref(&saga), &server), [] as [&str; 0]);
+    let empty = Known { complete: true, ..Known::default() };
+    assert_eq!(codes(std::slice::from_ref(&saga), &empty), ["unknown-participant"; 5]);
+    assert_eq!(codes(std::slice::from_ref(&saga), &Known::default()), ["participants-not-known"]);
+    let file = |text: String| SourceFile { path: "participants.yaml".into(), text };
+    // One entry is wrong: it still exists.
+    let wrong = file(
+        text("participants.yaml").replace("attempts: 5\n      backoff: 200ms", "attempts: x\n      backoff: 200ms"),
+    );
+    assert_eq!(codes(&[saga.clone(), wrong], &Known::default()), ["wrong-type"]);
+    // The file cannot be read: nobody is accused.
+    let unreadable = file("participants: [".into());
+    assert_eq!(codes(&[saga.clone(), unreadable], &empty), ["yaml-syntax"]);
+    // A folder that declares participants declares all.
+    let others = file(text("participants.yaml").replace("- name: sms", "- name: mms"));
+    assert_eq!(codes(&[saga.clone(), others], &Known::default()), ["unknown-participant"]);
+    // The same name in two files.
+    let fine = file(text("participants.yaml").into());
+    assert_eq!(
+        codes(&[saga.clone(), saga, fine.clone(), fine], &Known::default()),
+        [
+            "duplicate-name",
+            "duplicate-name",
+            "duplicate-name",
+            "duplicate-name",
+            "duplicate-name",
+            "duplicate-name",
+            "duplicate-name"
+        ]
+    );
+}
+
+#[test]
+fn findings_as_data() {
+    let checked = folder(Some(("top-up.yaml", 45, "      particpant: billing")));
+    let data = serde_json::to_value(&checked.diagnostics[0]).expect("a finding is JSON");
+    expect![[r#"
+        {
+          "severity": "error",
+          "code": "unknown-field",
+          "message": "\"particpant\" is not a field of call",
+          "path": "telecom/top-up.yaml",
+          "line": 45,
+          "column": 7,
+          "span": [
+            1101,
+            1111
+          ],
+          "labels": [
+            {
+              "line": 45,
+              "column": 7,
+              "length": 10,
+              "primary": true,
+              "text": "did you mean \"participant\"?",
+              "source": "      particpant: billing"
+            }
+          ],
+          "notes": [
+            "call has: participant, method, path, query, headers, body",
+            "step \"credit\" therefore has no participant"
+          ]
+        }"#]]
+    .assert_eq(&serde_json::to_string_pretty(&data).expect("a finding is JSON"));
+}
+
+/// Places are places in the file as it was given: Windows line ends, letters of more than one byte, quotes.
+#[test]
+fn places_in_unusual_files() {
+    let place = |line: &str, ends: &str| {
+        let mut lines: Vec<&str> = text("tariff-change.yaml").lines().collect();
+        lines[93] = line;
+        lines[4] = "description: Тариф — für alle";
+        let files = [
+            SourceFile { path: "t.yaml".into(), text: lines.join(ends) },
+            SourceFile { path: "p.yaml".into(), text: text("participants.yaml").replace('\n', ends) },
+        ];
+        let checked = check(&files, &Known::default());
+        let [found] = checked.diagnostics.as_slice() else { panic!("{:?}", checked.diagnostics) };
+        let label = &found.labels[0];
+        let marked: String = label.source.chars().skip(label.column - 1).take(label.length).collect();
+        assert_eq!(&files[0].text[found.span.start..found.span.end], marked);
+        format!("{}:{} {} {marked}", found.line, found.column, found.code.as_str())
+    };
+    for ends in ["\n", "\r\n"] {
+        let unquoted = "        ünï: ü ${steps.fee.result.debit_id}";
+        assert_eq!(place(unquoted, ends), "94:18 may-not-have-run steps.fee.result.debit_id");
+        let single = "        a: 'it''s ü ${steps.fee.result.debit_id}'";
+        assert_eq!(place(single, ends), "94:23 may-not-have-run steps.fee.result.debit_id");
+        let double = "        a: \"\\u00fc\\t ${steps.fee.result.debit_id}\"";
+        assert_eq!(place(double, ends), "94:24 may-not-have-run steps.fee.result.debit_id");
+        let literal = "        a: '$${no} $${ ${steps.fee.result.debit_id}'";
+        assert_eq!(place(literal, ends), "94:26 may-not-have-run steps.fee.result.debit_id");
+        let flow = "        a: [1, {b: \"${steps.fee.result.debit_id}\"}]";
+        assert_eq!(place(flow, ends), "94:23 may-not-have-run steps.fee.result.debit_id");
+        let trap = "        ü: ü ${true ? 1 : 2}";
+        assert_eq!(place(trap, ends), "94:12 quote-this ü");
+    }
+}
+
+#[test]
+fn a_literal_dollar_brace() {
+    let files = [
+        SourceFile {
+            path: "t.yaml".into(),
+            text: text("top-up.yaml").replace("template: top-up-done", "template: 'a $${b} ${input.msisdn} $${'"),
+        },
+        SourceFile { path: "p.yaml".into(), text: text("participants.yaml").into() },
+    ];
+    let checked = check(&files, &Known::default());
+    assert_eq!(checked.diagnostics, []);
+    let body = checked.sagas[0].plan.steps[2].call().and_then(|c| c.body.as_ref());
+    let Some(plan::ValueTemplate::Map(members)) = body else { panic!("{body:?}") };
+    let template = members.iter().find(|(name, _)| name == "template").map(|(_, value)| value);
+    expect![[r#"{"text":[{"literal":"a ${b} "},{"expr":{"select":[{"var":"input"},"msisdn"]}},{"literal":" ${"}]}"#]]
+        .assert_eq(&serde_json::to_string(&template).expect("a template is JSON"));
+}

@@ -79,7 +79,8 @@ impl Chains {
     }
 }
 
-fn follows(header: &BatchHeader, tail: &Tail) -> bool {
+/// Whether the batch of `header` is the one behind `tail`.
+pub(crate) fn follows(header: &BatchHeader, tail: &Tail) -> bool {
     header.prev_hash == tail.hash && header.first_seq == tail.seq + 1
 }
 

@@ -53,7 +53,7 @@ impl Keeper {
         let ended: Vec<u16> = {
             let state = self.yard.lock();
             let is_over = |partition: &u16, last: u64| trimmable.get(partition).is_some_and(|&seq| last <= seq);
-            state.sides.iter().filter(|(p, side)| is_over(p, side.last_seq)).map(|(&p, _)| p).collect()
+            state.sides.iter().filter(|(p, side)| is_over(p, side.tail.seq)).map(|(&p, _)| p).collect()
         };
         for &partition in &ended {
             self.disk.remove(&side_name(partition))?;
@@ -114,7 +114,7 @@ impl Keeper {
             };
             // Side files that end before a gap would break the chain: those that are over go first, in `trim`.
             let over = |partition: &u16, last: u64| trimmable.get(partition).is_some_and(|&seq| last <= seq);
-            if sides.iter().any(|(partition, side)| over(partition, side.last_seq)) {
+            if sides.iter().any(|(partition, side)| over(partition, side.tail.seq)) {
                 self.yard.wake_keeper();
                 return;
             }

@@ -10,7 +10,7 @@
 //! `fdatasync` makes durable: whatever was queued while the previous one ran. A **segment** is a file that was
 //! written once with zeros and is recycled, so that a group commit never touches metadata.
 //!
-//! The order to read in: [`format`] (bytes), [`contract`] (what every journal promises), `writer` (the hot path),
+//! The order to read in: [`mod@format`] (bytes), [`contract`] (what every journal promises), `writer` (the hot path),
 //! `keeper` (segments before and after the hot path), `walk` and `recovery` (what is true after a crash).
 //! The layout and the rules are drawn in `docs/internals/journal.md`.
 //!

@@ -17,7 +17,8 @@ use crate::format::BatchHeader;
 pub struct Start {
     /// Batches up to and including this seq are not given back.
     pub seq: u64,
-    /// Hash of the batch that ended with `seq`, when the snapshot stored it; checked against the record.
+    /// Hash of the last batch that the snapshot knows, when it stored it; checked against the record. With it, empty
+    /// batches behind the snapshot are given back too. Without it they are not: `Recovery::tails` has the chain's end.
     pub hash: Option<BatchHash>,
 }
 
@@ -86,7 +87,7 @@ impl fmt::Debug for RecoveredBatch {
 }
 
 /// Where a partition's chain ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tail {
     pub seq: u64,
     pub hash: BatchHash,
@@ -103,7 +104,7 @@ pub struct Recovery {
     pub torn: Option<Torn>,
     /// Damage confined to single partitions, first one of each; those partitions are frozen.
     pub damage: Vec<Damage>,
-    /// Where every undamaged partition that has batches in the journal ends.
+    /// Where every undamaged partition that has batches in the journal ends: its next batch must name this hash.
     pub tails: BTreeMap<u16, Tail>,
     /// Bytes of the unsealed end that were copied into a fresh segment and fsynced.
     pub secured_bytes: u64,
@@ -171,7 +172,11 @@ impl Gate {
             }
         }
         if batch.last_seq() <= start.seq {
-            return Verdict::Skip;
+            // An empty batch right behind the snapshot changes no state, but the chain goes on from it.
+            let follows = batch.first_seq == start.seq + 1;
+            if !follows || !(seen.delivered || start.hash == Some(batch.prev_hash)) {
+                return Verdict::Skip;
+            }
         }
         if !seen.delivered {
             if first && batch.first_seq > start.seq + 1 {

@@ -19,7 +19,7 @@ use crate::error::{Error, Place};
 use crate::format::{
     self, GROUP_HEADER_BYTES, GroupFrame, GroupKind, SEGMENT_HEADER_BYTES, SUPERSEDES_NOTHING, SegmentHeader,
 };
-use crate::recovered::Recovery;
+use crate::recovered::{Recovery, Tail};
 use crate::segment::{self, Closed, Extents, FAILED, Prepared, RESERVE, free_name, segment_name};
 use crate::settings::Settings;
 use crate::side::{self, Side};
@@ -82,7 +82,8 @@ struct Found {
 impl Found {
     fn read_side(&mut self, disk: &Arc<dyn Disk>, source: &Source) -> Result<(), Error> {
         let Some(partition) = side::partition_of_id(source.header.segment) else { return Ok(()) };
-        let mut side = Side { header: source.header, end: SEGMENT_HEADER_BYTES as u64, next_group: 1, last_seq: 0 };
+        let mut side =
+            Side { header: source.header, end: SEGMENT_HEADER_BYTES as u64, next_group: 1, tail: Tail::default() };
         let mut walker = Walker::new(Arc::clone(disk), vec![source.clone()]);
         let mut extents = Extents::default();
         while let Some(step) = walker.step()? {
@@ -92,8 +93,9 @@ impl Found {
             };
             side.end = (group.offset + group.span) as u64;
             side.next_group = group.header.group + 1;
-            let last_seq = self.read_group(&walker, &group, &mut extents)?;
-            side.last_seq = side.last_seq.max(last_seq);
+            if let Some(tail) = self.read_group(&walker, &group, &mut extents)? {
+                side.tail = tail;
+            }
         }
         side::secure(&**disk, partition, side.end)
             .map_err(Error::io(format!("cannot secure the side file of partition {partition}")))?;
@@ -137,15 +139,15 @@ impl Found {
         Ok(())
     }
 
-    /// Checks the batches of a group; the highest seq in it.
-    fn read_group(&mut self, walker: &Walker, group: &GroupAt, extents: &mut Extents) -> Result<u64, Error> {
+    /// Checks the batches of a group; where its last batch ends.
+    fn read_group(&mut self, walker: &Walker, group: &GroupAt, extents: &mut Extents) -> Result<Option<Tail>, Error> {
         let segment = walker.source(group.source).header.segment;
-        let mut last_seq = 0;
+        let mut tail = None;
         let mut all_whole = true;
         for batch in walk::batches(&group.header, walker.frame(group)) {
             let batch = batch.map_err(|at| Error::damage(&chain::unreadable(segment, group, at)))?;
             extents.add_header(&batch.header);
-            last_seq = last_seq.max(batch.header.last_seq());
+            tail = Some(Tail { seq: batch.header.last_seq(), hash: batch.header.hash });
             all_whole &= batch.whole;
             match self.chains.see(segment, group, &batch) {
                 Fate::Follows => self.recovery.batches += 1,
@@ -156,7 +158,7 @@ impl Found {
         if !group.whole && all_whole {
             self.recovery.damage.push(chain::filling(segment, group));
         }
-        Ok(last_seq)
+        Ok(tail)
     }
 
     fn next_segment(survey: &Survey) -> u64 {
@@ -216,7 +218,7 @@ fn secure(
     let active = match (going_on, last) {
         (Some((segment, offset)), Some((_, extents))) => Active { segment, offset, extents },
         (_, last) => {
-            let mut tail = Tail::default();
+            let mut tail = Ending::default();
             if let Some((source, extents)) = last {
                 // Torn or not, groups from here on are void where they lie.
                 let first = found.unsealed.first().map_or(next_group, |group| group.header.group);
@@ -272,7 +274,7 @@ fn go_on(disk: &Arc<dyn Disk>, source: &Source, seal: &GroupAt) -> Result<Option
 
 /// What a fresh segment starts with.
 #[derive(Debug)]
-struct Tail {
+struct Ending {
     /// Number, `durable_through`, batches and bytes of each group.
     groups: Vec<(u64, u64, u32, Vec<u8>)>,
     extents: Extents,
@@ -280,13 +282,13 @@ struct Tail {
     seal: Option<u64>,
 }
 
-impl Default for Tail {
+impl Default for Ending {
     fn default() -> Self {
         Self { groups: Vec::new(), extents: Extents::default(), supersedes_from: SUPERSEDES_NOTHING, seal: None }
     }
 }
 
-impl Tail {
+impl Ending {
     fn bytes(&self) -> u64 {
         self.groups.iter().map(|(.., bytes)| bytes.len() as u64).sum()
     }
@@ -347,7 +349,7 @@ fn extents_before(disk: &Arc<dyn Disk>, source: &Source, first: u64) -> Result<E
 }
 
 /// A fresh segment with `tail`, synced, read back and compared before its name can be relied on.
-fn fresh(settings: &Settings, disk: &Arc<dyn Disk>, yard: &mut YardState, tail: &Tail) -> Result<Active, Error> {
+fn fresh(settings: &Settings, disk: &Arc<dyn Disk>, yard: &mut YardState, tail: &Ending) -> Result<Active, Error> {
     let id = yard.next_segment;
     yard.next_segment += 1;
     let mut header = SegmentHeader {

@@ -12,6 +12,7 @@ use crate::chain;
 use crate::disk::{self, Disk};
 use crate::error::Error;
 use crate::format::{GroupFrame, SUPERSEDES_NOTHING, SegmentHeader};
+use crate::recovered::Tail;
 use crate::segment::{Closed, UNFINISHED, segment_name, side_name};
 use crate::walk::{self, Source, Step, Walker};
 
@@ -33,7 +34,8 @@ pub(crate) struct Side {
     pub(crate) header: SegmentHeader,
     pub(crate) end: u64,
     pub(crate) next_group: u64,
-    pub(crate) last_seq: u64,
+    /// Its last batch.
+    pub(crate) tail: Tail,
 }
 
 /// Copies what is still needed of `closed` to side files and syncs them. Afterwards the segment can be recycled.
@@ -45,7 +47,7 @@ pub(crate) fn move_aside(
     trimmable: &BTreeMap<u16, u64>,
     sides: &mut BTreeMap<u16, Side>,
 ) -> Result<u64, Error> {
-    let mut frames: BTreeMap<u16, (GroupFrame, u64)> = BTreeMap::new();
+    let mut frames: BTreeMap<u16, (GroupFrame, Tail)> = BTreeMap::new();
     let name = segment_name(closed.header.segment);
     let source = Source { name, header: closed.header, limit: closed.limit };
     let mut walker = Walker::new(Arc::clone(disk), vec![source]).knowing_all_durable();
@@ -62,17 +64,25 @@ pub(crate) fn move_aside(
             if trimmable.get(&partition).is_some_and(|&seq| last_seq <= seq) {
                 continue;
             }
+            let tail = frames.get(&partition).map(|(_, tail)| *tail);
+            // A crash after an earlier copy may have left batches in both.
+            if let Some(tail) = tail.or_else(|| sides.get(&partition).map(|side| side.tail))
+                && last_seq <= tail.seq
+                && !chain::follows(&batch.header, &tail)
+            {
+                continue;
+            }
             // A damaged batch is copied as it is: its own hash keeps telling.
             let bytes = &frame[batch.offset..batch.offset + batch.header.span()];
-            let (into, last) = frames.entry(partition).or_default();
+            let (into, tail) = frames.entry(partition).or_default();
             into.push(bytes);
-            *last = last_seq.max(*last);
+            *tail = Tail { seq: last_seq, hash: batch.header.hash };
             moved += 1;
         }
     }
-    for (partition, (mut frame, last_seq)) in frames {
+    for (partition, (mut frame, tail)) in frames {
         let known = sides.get(&partition).copied();
-        let side = append(&**disk, partition, known, &mut frame, last_seq)
+        let side = append(&**disk, partition, known, &mut frame, tail)
             .map_err(Error::io(format!("cannot move batches of partition {partition} aside")))?;
         sides.insert(partition, side);
     }
@@ -86,7 +96,7 @@ fn append(
     partition: u16,
     known: Option<Side>,
     frame: &mut GroupFrame,
-    last_seq: u64,
+    tail: Tail,
 ) -> io::Result<Side> {
     let name = side_name(partition);
     let mut seal = GroupFrame::default();
@@ -99,7 +109,7 @@ fn append(
         let seal = seal.finish(&side.header, side.next_group + 1, side.next_group);
         disk::write_all(&*file, seal, end)?;
         file.sync_all()?;
-        return Ok(Side { end: end + seal.len() as u64, next_group: side.next_group + 2, last_seq, ..side });
+        return Ok(Side { end: end + seal.len() as u64, next_group: side.next_group + 2, tail, ..side });
     }
     let header = SegmentHeader {
         segment: id_of_partition(partition),
@@ -118,7 +128,7 @@ fn append(
     file.sync_all()?;
     disk.rename(&unfinished, &name)?;
     disk.sync_names()?;
-    Ok(Side { header, end: bytes.len() as u64, next_group: 3, last_seq })
+    Ok(Side { header, end: bytes.len() as u64, next_group: 3, tail })
 }
 
 /// Writes a side file over with its own bytes and syncs it: what was readable may never have reached the disk.

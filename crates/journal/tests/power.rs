@@ -20,14 +20,20 @@ struct Life {
     spare: u64,
     /// Only the process dies; what was written stays readable.
     only_process: bool,
-    /// Trim everything committed of this partition after each part.
-    trim: Option<u16>,
+    /// Trim everything committed of these partitions after each part that is waited for.
+    trim: Vec<u16>,
 }
 
 fn life() -> impl Strategy<Value = Life> {
     let part = (0..4_u16, 0..3_u32, 0..3000_usize, any::<bool>());
-    let parts = prop::collection::vec(part, 0..40);
-    (parts, 1..120_u64, any::<u64>(), prop::bool::weighted(0.2), prop::option::of(0..4_u16))
+    let parts = prop::collection::vec(part, 0..60);
+    (
+        parts,
+        1..200_u64,
+        any::<u64>(),
+        prop::bool::weighted(0.2),
+        prop_oneof![Just(vec![]), (0..4_u16).prop_map(|one| vec![one]), Just(vec![0, 1, 2, 3]), Just(vec![0, 2, 3])],
+    )
         .prop_map(|(parts, cut_in, spare, only_process, trim)| Life { parts, cut_in, spare, only_process, trim })
 }
 
@@ -43,7 +49,12 @@ struct Known {
 }
 
 fn check_lives(lives: &[Life], align_bytes: u32) -> Result<(), TestCaseError> {
-    let settings = Settings { live_segments_max: 3, align_bytes, segment_bytes: 2 * SEGMENT_BYTES, ..settings() };
+    let settings = Settings {
+        live_segments_max: 3,
+        align_bytes,
+        segment_bytes: if align_bytes == 512 { SEGMENT_BYTES } else { 2 * SEGMENT_BYTES },
+        ..settings()
+    };
     let mut disk = SimDisk::new(11, 1 << 30);
     let mut known: BTreeMap<u16, Known> = BTreeMap::new();
     for life in lives {
@@ -74,11 +85,13 @@ fn check_lives(lives: &[Life], align_bytes: u32) -> Result<(), TestCaseError> {
                             known.entry(committed.token as u16).or_default().committed += 1;
                         }
                     }
-                    if let Some(of) = life.trim.and_then(|partition| known.get_mut(&partition))
-                        && of.committed > 0
-                    {
-                        of.trimmed_seq = of.made[of.committed - 1].0;
-                        journal.trimmable(life.trim.unwrap_or_default(), of.trimmed_seq);
+                    for &partition in &life.trim {
+                        if let Some(of) = known.get_mut(&partition)
+                            && of.committed > 0
+                        {
+                            of.trimmed_seq = of.made[of.committed - 1].0;
+                            journal.trimmable(partition, of.trimmed_seq);
+                        }
                     }
                 }
             }
@@ -152,7 +165,7 @@ fn verify(disk: &SimDisk, settings: &Settings, known: &mut BTreeMap<u16, Known>)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_committed_survives(lives in prop::collection::vec(life(), 1..6), wide in any::<bool>()) {

@@ -130,6 +130,28 @@ fn a_failed_sync_during_recovery_releases_nothing() {
     }
 }
 
+/// A seal proves what is before it, but nothing proves the seal: a hole in its place must not look like damage later.
+#[test]
+fn a_seal_that_never_reached_the_disk_is_written_again() {
+    let disk = sim(5);
+    let (journal, desk) = start(&disk, settings());
+    let mut chain = Chain::new(1);
+    commit(&journal, &desk, chain.part(b"one"));
+    settled(&journal, 1);
+    disk.set_faults(Faults { fail_sync_in: Some(0), ..Faults::default() });
+    journal.stop();
+    assert!(matches!(journal.status(), Status::Failed { .. }), "the seal failed");
+    let dead = disk.after_process_death();
+    // The worst case: the disk did not even take the marker.
+    dead.remove("failed").expect("it was written");
+    assert!(scene::inspect(&dead).sealed, "it is readable");
+    let (journal, desk) = start(&dead, settings());
+    commit(&journal, &desk, chain.part(b"two"));
+    let later = dead.after_process_death();
+    drop(journal);
+    (0..8).for_each(|seed| assert_eq!(seqs(&later.after_power_cut(seed)), [1, 2]));
+}
+
 #[test]
 fn a_short_write_is_no_failure() {
     let disk = sim(5);
@@ -154,30 +176,22 @@ fn a_panicking_completion_fails_the_journal() {
 
 // === full disks ===
 
-/// Submits until the disk is full; the chain, the refused part, and what `status` said on the way.
-fn fill(journal: &FileJournal, chain: &mut Chain) -> (Part, Vec<Status>) {
+/// Submits until the disk is full; the part that was refused, and what `status` said on the way.
+fn fill(journal: &FileJournal, desk: &Desk, chain: &mut Chain) -> (Part, Vec<Status>) {
     let mut said = vec![journal.status()];
-    loop {
-        let mut part = chain.part(&[1; 1500]);
-        loop {
-            match journal.submit(0, part) {
-                Ok(()) => break,
-                Err(refused) if refused.why == Why::DiskFull => return (refused.part, said),
-                Err(refused) => {
-                    assert!(matches!(refused.why, Why::QueueFull { .. }), "{}", refused.why);
-                    part = refused.part;
-                    std::thread::yield_now();
-                }
-            }
+    for accepted in 1.. {
+        if let Err(refused) = journal.submit(0, chain.part(&[1; 1500])) {
+            assert_eq!(refused.why, Why::DiskFull);
+            return (refused.part, said);
         }
+        // One group at a time, so that nothing is missed of what `status` says.
+        eventually("its end", || desk.count() == accepted || journal.status() == Status::DiskFull);
         let now = journal.status();
-        let kind = std::mem::discriminant(&now);
-        if said.last().map(std::mem::discriminant) != Some(kind) {
+        if said.last().map(std::mem::discriminant) != Some(std::mem::discriminant(&now)) {
             said.push(now);
         }
-        // One group at a time, so that what `status` says on the way is seen.
-        std::thread::sleep(Duration::from_micros(200));
     }
+    unreachable!("the disk is small")
 }
 
 fn small() -> (SimDisk, Settings) {
@@ -190,7 +204,7 @@ fn a_full_disk_is_announced_held_and_resumed_from() {
     let (disk, settings) = small();
     let (journal, desk) = start(&disk, settings);
     let mut chain = Chain::new(1);
-    let (refused, said) = fill(&journal, &mut chain);
+    let (refused, said) = fill(&journal, &desk, &mut chain);
     assert!(matches!(said[..], [Status::Well, Status::DiskLow { .. }, ..]), "{said:?}");
     assert_eq!(journal.status(), Status::DiskFull);
     let accepted = refused.token - 1;
@@ -210,7 +224,7 @@ fn trimming_is_a_way_out_of_a_full_disk() {
     let (disk, settings) = small();
     let (journal, desk) = start(&disk, settings);
     let mut chain = Chain::new(1);
-    let (refused, _) = fill(&journal, &mut chain);
+    let (refused, _) = fill(&journal, &desk, &mut chain);
     let accepted = refused.token - 1;
     journal.trimmable(1, 20);
     desk.wait_good(accepted as usize);
@@ -228,7 +242,7 @@ fn the_settings_limit_counts_as_a_full_disk() {
     let disk = sim(1);
     let limit = Settings { disk_bytes_max: 3 * SEGMENT_BYTES, ..settings() };
     let (journal, desk) = start(&disk, limit);
-    let (refused, _) = fill(&journal, &mut Chain::new(1));
+    let (refused, _) = fill(&journal, &desk, &mut Chain::new(1));
     assert_eq!(journal.status(), Status::DiskFull);
     let used: u64 =
         disk.list().expect("it lists").iter().filter_map(|name| disk.contents(name)).map(|c| c.len() as u64).sum();
@@ -408,6 +422,41 @@ fn batches_in_a_side_file_and_in_a_segment_are_given_back_once() {
     assert!(damage.is_empty(), "{damage:?}");
     assert_eq!(by_partition(&batches)[&9], [1]);
     assert_eq!(by_partition(&batches)[&1].len(), 60);
+    drop(opened);
+    // The segment goes at last; what the side file has already is not moved again.
+    let (journal, _desk) = start(&before, Settings { live_segments_max: 2, ..settings() });
+    journal.trimmable(1, 60);
+    eventually("the head to move on", || journal.figures().live_segments <= 2);
+    drop(journal);
+    let (batches, damage) = read(&open(&before), &Starts::from([(1, Start { seq: 60, hash: None })]));
+    assert!(damage.is_empty(), "{damage:?}");
+    assert_eq!(lines(&batches), [(9, 1, "old".to_owned())]);
+}
+
+/// The copy could be read, but its sync had failed: the segment may only go when the copy has reached the disk.
+#[test]
+fn a_side_file_that_never_reached_the_disk_is_written_again() {
+    let disk = sim(1);
+    let settings = Settings { live_segments_max: 2, ..settings() };
+    let (journal, desk, mut busy, mut slow) = slow(&disk, &settings, 60);
+    eventually("the head to move on", || journal.figures().live_segments <= 2);
+    let first = disk.contents("side-00009").expect("it was made");
+    commit(&journal, &desk, slow.part(b"newer"));
+    (0..30).for_each(|_| commit(&journal, &desk, busy.part(&[1; 1500])));
+    settled(&journal, journal.figures().live_segments);
+    disk.set_faults(Faults { fail_sync_in: Some(0), ..Faults::default() });
+    journal.trimmable(1, busy.next_seq - 1);
+    eventually("the copy", || disk.contents("side-00009").is_some_and(|side| side.len() > first.len()));
+    let dead = disk.after_process_death();
+    drop(journal);
+    let (journal, _desk) = start(&dead, settings);
+    journal.trimmable(1, busy.next_seq - 1);
+    eventually("the head to move on", || journal.figures().live_segments <= 2);
+    for seed in 0..8 {
+        let (batches, damage) = read(&open(&dead.after_power_cut(seed)), &Starts::new());
+        assert!(damage.is_empty(), "{damage:?}");
+        assert_eq!(by_partition(&batches)[&9], [1, 2]);
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use model::{Epoch, Timestamp, Value};
 
+use crate::transaction::AttentionCause;
+
 /// How far a step has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {
@@ -100,6 +102,12 @@ pub struct StepState {
     pub undo_digest: u64,
     /// When the first attempt under this call key was released: the promise of idempotency runs from here.
     pub first_attempt_at: Timestamp,
+    /// The same of the undo, which has a call key of its own.
+    pub undo_first_attempt_at: Timestamp,
+    /// Sticky like `may_have_executed`: an attempt of the undo may have executed, so a repeat needs a promise.
+    pub undo_may_have_executed: bool,
+    /// What a person is asked about this step, while its branch is [`Branch::Attention`].
+    pub asked: Option<AttentionCause>,
     /// By then every attempt that may have executed has settled.
     pub settles_at: Timestamp,
     /// Endpoint of the last attempt that may have executed.
@@ -125,6 +133,9 @@ impl Default for StepState {
             digest: 0,
             undo_digest: 0,
             first_attempt_at: Timestamp::ZERO,
+            undo_first_attempt_at: Timestamp::ZERO,
+            undo_may_have_executed: false,
+            asked: None,
             settles_at: Timestamp::ZERO,
             endpoint: 0,
             patience_until: Timestamp::NEVER,

@@ -135,6 +135,19 @@ impl<'a> Decider<'a> {
         self.make(Move::Ask(attention))
     }
 
+    /// Shows the next open question, when the one that was shown is closed.
+    pub(crate) fn raise_open(&mut self) -> Result<(), Rejected> {
+        if self.tx.attention.is_some() {
+            return Ok(());
+        }
+        let Some(step) = self.step_indices().find(|step| self.branch(*step) == Branch::Attention) else { return Ok(()) };
+        let direction = if self.status(step) == Status::Active { Direction::Call } else { Direction::Compensate };
+        let last = self.tx.attempts.iter().rev().find(|a| a.step == step && a.direction == direction);
+        let detail = last.map_or_else(CompactString::default, |a| a.detail.clone());
+        let cause = self.tx.steps[usize::from(step)].asked.unwrap_or(AttentionCause::Unknown);
+        self.ask(cause, Some(step), direction, detail)
+    }
+
     pub(crate) fn settle(&mut self, step: StepIndex, status: Status) -> Result<(), Rejected> {
         self.make(Move::Settle { step, status, result: None, by_hand: false })
     }
@@ -184,6 +197,12 @@ impl<'a> Decider<'a> {
         let Some((place, participant)) = self.around.participant(&call.participant) else {
             return self.ask(AttentionCause::ParticipantGone, Some(step), direction, call.participant.clone());
         };
+        if !self.may_be_asked(step, direction, participant) {
+            return match direction {
+                Direction::Call => self.not_asked_again(step, participant, "it was held too long".into()),
+                Direction::Compensate => self.undo_not_asked_again(step, participant, CompactString::default()),
+            };
+        }
         let patience = if definition.optional && direction == Direction::Call {
             self.at.after(own_timeout.unwrap_or(participant.timeout))
         } else {
@@ -245,9 +264,29 @@ impl<'a> Decider<'a> {
         self.plan.pivot().is_some_and(|pivot| self.tx.steps[usize::from(pivot)].has_effect())
     }
 
-    /// The pivot is done: there is no way back.
+    /// The pivot is done, or skipped, which is as good: there is no way back.
     pub(crate) fn pivot_done(&self) -> bool {
-        self.plan.pivot().is_some_and(|pivot| self.status(pivot) == Status::Done)
+        self.plan.pivot().is_some_and(|pivot| matches!(self.status(pivot), Status::Done | Status::Skipped))
+    }
+
+    /// Whether this forward step goes on although nothing new may start: a pivot of which nobody knows.
+    pub(crate) fn asks_on(&self, step: StepIndex) -> bool {
+        matches!(self.tx.phase, Phase::Stopping(_)) && self.step(step).side == plan::Side::Pivot && self.pivot_touched()
+    }
+
+    /// A call that may have executed is made again only where a repeat is harmless, or is promised to be recognised
+    /// still (SEMANTICS 2). Looked at before every start: a call may have been parked for days.
+    pub(crate) fn may_be_asked(&self, step: StepIndex, direction: Direction, participant: &Participant) -> bool {
+        let state = &self.tx.steps[usize::from(step)];
+        let (call, may, first) = match (direction, &self.step(step).compensate) {
+            (Direction::Compensate, plan::Undo::Call { call, .. }) => {
+                (Some(call), state.undo_may_have_executed, state.undo_first_attempt_at)
+            }
+            _ => (self.step(step).call(), state.may_have_executed, state.first_attempt_at),
+        };
+        let harmless = call.is_some_and(|call| call.method.is_idempotent());
+        let promised = participant.idempotency.remembers();
+        !may || harmless || promised.is_some_and(|remembers| self.at < first.after(remembers))
     }
 }
 

@@ -108,7 +108,7 @@ pub enum Move {
     Signal(ReceivedSignal),
     Ask(Attention),
     Unask,
-    /// A person gives a step its attempts back.
+    /// A person gives a step its attempts back, and has it tried again.
     Recount {
         step: StepIndex,
     },

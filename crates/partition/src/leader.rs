@@ -81,6 +81,7 @@ impl Leader {
         let seq = self.partition.seq + 1;
         let kind = match command {
             Command::Begin(begin) => self.begin(*begin, seq, at, around, effects)?,
+            Command::Grant(tx) if !self.partition.is_next_for_lock(tx) => return Err(Rejected::Stale),
             other => {
                 let tx = other.subject().unwrap_or_default();
                 let moves = self.change(tx, at, around, effects, |decider| decider.carry_out(other))?;

@@ -248,6 +248,14 @@ impl Partition {
         }
     }
 
+    /// Its lock is free and it has waited longest. A transaction that is not resident answers for itself later.
+    pub(crate) fn is_next_for_lock(&self, seq: Seq) -> bool {
+        let Some(tx) = self.get(seq) else { return true };
+        let Some(slot) = self.plans.get(tx.plan) else { return true };
+        let (Some(lock), Some(key)) = (&slot.saga.lock, &tx.key) else { return true };
+        self.locks.queue(lock, key).is_some_and(|q| q.holder.is_none() && q.waiting.first() == Some(&seq))
+    }
+
     fn index_key(&mut self, tx: &Transaction) {
         if let (Some(slot), Some(key)) = (self.plans.get(tx.plan), &tx.key)
             && slot.takes_signals

@@ -216,7 +216,11 @@ impl Transaction {
     }
 
     /// When the clock should look at it again: the earliest of its branches and its own deadline.
+    /// What is quarantined waits for a person only, or what failed once would fail at every turn.
     pub fn wakes_at(&self) -> Timestamp {
+        if self.attention.as_ref().is_some_and(|a| a.cause == AttentionCause::Quarantined) {
+            return Timestamp::NEVER;
+        }
         let mut earliest = if self.deadline_binds() { self.deadline } else { Timestamp::NEVER };
         for step in &self.steps {
             earliest = earliest.min(step.branch.wakes_at());
@@ -250,6 +254,7 @@ impl Transaction {
             Move::Start { step, direction, digest } => {
                 let s = &mut self.steps[usize::from(*step)];
                 s.branch = Branch::Outstanding { epoch };
+                s.asked = None;
                 s.attempts += 1;
                 match direction {
                     Direction::Call => {
@@ -266,6 +271,9 @@ impl Transaction {
                         }
                         s.status = Status::Undoing;
                         s.undo_digest = *digest;
+                        if s.undo_first_attempt_at == Timestamp::ZERO {
+                            s.undo_first_attempt_at = at;
+                        }
                     }
                 }
             }
@@ -281,6 +289,7 @@ impl Transaction {
                 }
                 s.status = if *direction == Direction::Call { Status::Active } else { Status::Undoing };
                 s.branch = Branch::Parked;
+                s.asked = None;
                 s.patience_until = s.patience_until.min(*patience_until);
             }
             Move::Answer { attempt, settles_at, proves_not_executed, result } => {
@@ -311,6 +320,8 @@ impl Transaction {
                     if let Some(result) = result {
                         s.result = Some(Arc::clone(result));
                     }
+                } else {
+                    s.undo_may_have_executed |= attempt.outcome == Outcome::Unknown;
                 }
                 if self.attempts.len() < ATTEMPTS_KEPT_MAX {
                     self.attempts.push((**attempt).clone());
@@ -346,6 +357,7 @@ impl Transaction {
             Move::Quiet { step, until } => {
                 let s = &mut self.steps[usize::from(*step)];
                 s.branch = Branch::Quiet { until: *until };
+                s.asked = None;
             }
             Move::Settle { step, status, result, by_hand } => {
                 let place = usize::from(*step);
@@ -356,6 +368,7 @@ impl Transaction {
                 let s = &mut self.steps[place];
                 s.status = *status;
                 s.branch = Branch::Idle;
+                s.asked = None;
                 s.still_trying = false;
                 s.by_hand |= *by_hand;
                 if let Some(result) = result {
@@ -374,13 +387,21 @@ impl Transaction {
                     let s = &mut self.steps[usize::from(step)];
                     if !s.still_trying {
                         s.branch = Branch::Attention;
+                        s.asked = Some(attention.cause);
                         if attention.direction == Direction::Call && s.status == Status::Pending {
                             s.status = Status::Active;
                         }
                     }
                 }
                 self.deadline_spent |= attention.cause == AttentionCause::TimedOutAfterPivot;
-                self.attention = Some(attention.clone());
+                // The first open question stays in view until it is closed; a quarantine goes before all.
+                let shows = match &self.attention {
+                    None => true,
+                    Some(open) => open.step.is_some() && open.step == attention.step,
+                };
+                if shows || attention.cause == AttentionCause::Quarantined {
+                    self.attention = Some(attention.clone());
+                }
             }
             Move::Unask => {
                 if let Some(attention) = self.attention.take()
@@ -390,16 +411,32 @@ impl Transaction {
                     s.still_trying = false;
                     if s.branch == Branch::Attention {
                         s.branch = Branch::Idle;
+                        s.asked = None;
                     }
                 }
             }
-            Move::Recount { step } => self.steps[usize::from(*step)].attempts_counted = 0,
+            Move::Recount { step } => {
+                let s = &mut self.steps[usize::from(*step)];
+                s.attempts_counted = 0;
+                s.still_trying = false;
+                // That the undo may be repeated is the person's word now.
+                s.undo_may_have_executed = false;
+                s.undo_first_attempt_at = Timestamp::ZERO;
+                if s.branch == Branch::Attention {
+                    s.branch = Branch::Idle;
+                    s.asked = None;
+                }
+            }
             Move::Wish => self.cancel_wish = true,
             Move::Stop { reason, cause } => {
                 self.phase = Phase::Stopping(*reason);
                 self.cause = cause.clone();
             }
-            Move::Resume => self.phase = Phase::Forward,
+            Move::Resume => {
+                // The deadline has been judged: it decides nothing any more, and must not wake anybody again.
+                self.deadline_spent |= self.phase == Phase::Stopping(Reason::TimedOut);
+                self.phase = Phase::Forward;
+            }
             Move::Decide { outcome, cause, output } => {
                 self.outcome = Some(*outcome);
                 self.decided_at = at;

@@ -11,7 +11,8 @@ pub(crate) mod value {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
         let text = String::deserialize(from)?;
-        model::json::parse(text.as_bytes()).map_err(D::Error::custom)
+        // What was written must read again, however deep a definition may nest its constants.
+        model::json::parse_within(text.as_bytes(), 256).map_err(D::Error::custom)
     }
 }
 

@@ -4,7 +4,8 @@
 //! - A whole JSON number is an int, always, also where it was written `2.0`. Past 63 bits it still compares and
 //!   prints exactly; arithmetic whose result does not fit is an error.
 //! - Any other JSON number compares exactly by its text with other JSON numbers, and becomes a double only when
-//!   something is computed with it. Integers and doubles compare on one number line, without a lossy cast.
+//!   something is computed with it, or it is compared with something computed. Integers and doubles compare on one
+//!   number line, without a lossy cast.
 //! - CEL has no arithmetic across int and double. Here the integer is taken as a double if that loses no digit,
 //!   because a JSON number of a schema's `number` may arrive as either; else it is an error.
 //! - A double never leaves an expression: a whole result is an integer again, another the shortest decimal text

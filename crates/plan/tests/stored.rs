@@ -6,6 +6,7 @@ mod cel;
 mod top_up;
 
 use expect_test::expect_file;
+use model::Value;
 use plan::{BinaryOp, Expr, Saga, Undo, ValueTemplate};
 
 #[test]
@@ -33,6 +34,8 @@ fn the_deepest_plan_survives_storage() {
         .fold(cel::cel("true"), |of, _| Expr::Binary(BinaryOp::And, Box::new(of), Box::new(cel::cel("true"))));
     let body = (0..32).fold(ValueTemplate::Expr(expr), |of, _| ValueTemplate::Map(vec![("a".into(), of)]));
     let mut saga = top_up::saga();
+    let deep = (0..200).fold(Value::Null, |of, _| Value::List(vec![of]));
+    saga.output = Some(ValueTemplate::Literal(deep));
     if let Undo::Call { call, .. } = &mut saga.steps[0].compensate {
         call.body = Some(body);
     }

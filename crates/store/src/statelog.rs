@@ -50,11 +50,18 @@ use segment::Segment;
 /// Numbers an operator may tune.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// A segment is sealed past this size; 1 MiB to 2 GiB, default 16 MiB. Larger: fewer open files, coarser reclaim.
+    /// A segment is sealed past this size; 64 KiB to 2 GiB, default 16 MiB. Larger: fewer open files, coarser reclaim.
     pub segment_bytes: u64,
     /// Live bytes that one checkpoint may copy to reclaim space, on top of what it writes itself. Default 32 MiB.
     /// Larger: less dead space, longer checkpoints.
     pub compact_bytes_max: u64,
+}
+
+impl Settings {
+    /// Below this many dead bytes reclaiming is not worth a copy.
+    fn dead_bytes_min(&self) -> u64 {
+        self.segment_bytes / 16
+    }
 }
 
 impl Default for Settings {

@@ -110,17 +110,10 @@ impl fmt::Display for Wrong {
 }
 
 /// What was said: a file's text, the environment, flags by the name of their setting.
-#[derive(Debug)]
 pub(crate) struct Said<'a> {
     pub(crate) file: Option<(&'a str, &'a str)>,
     pub(crate) environment: &'a dyn Fn(&str) -> Option<String>,
     pub(crate) flags: &'a BTreeMap<&'static str, String>,
-}
-
-impl fmt::Debug for dyn Fn(&str) -> Option<String> + '_ {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("environment")
-    }
 }
 
 pub(crate) fn resolve(said: &Said<'_>) -> Result<Resolved, Wrong> {

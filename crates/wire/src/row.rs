@@ -88,7 +88,9 @@ fn put_step(out: &mut Vec<u8>, step: &StepState, base: Timestamp) {
                 || step.digest != 0
                 || step.first_attempt_at != Timestamp::ZERO
                 || step.settles_at != Timestamp::ZERO,
-        ) << 5;
+        ) << 5
+        | u8::from(step.undo_may_have_executed) << 6
+        | u8::from(step.asked.is_some()) << 7;
     out.push(flags);
     match step.branch {
         Branch::Idle => out.push(0),
@@ -115,7 +117,11 @@ fn put_step(out: &mut Vec<u8>, step: &StepState, base: Timestamp) {
     if flags & 16 != 0 {
         put_varint(out, u64::from(step.round));
         out.extend_from_slice(&step.undo_digest.to_le_bytes());
+        put_time(out, step.undo_first_attempt_at, base);
         put_time(out, step.patience_until, base);
+    }
+    if let Some(asked) = step.asked {
+        out.push(asked.code());
     }
     if let Some(result) = &step.result {
         put_value(out, result);
@@ -202,9 +208,6 @@ fn step(from: &mut Bytes<'_>, base: Timestamp) -> Result<StepState, Error> {
     const WHAT: &str = "a step";
     let status = Coded::from_code(from.byte(WHAT)?)?;
     let flags = from.byte(WHAT)?;
-    if flags > 63 {
-        return Err(Error::Code { what: "the flags of a step", code: u64::from(flags) });
-    }
     let branch = match from.byte(WHAT)? {
         0 => Branch::Idle,
         1 => Branch::Outstanding { epoch: from.small(WHAT)? },
@@ -222,6 +225,7 @@ fn step(from: &mut Bytes<'_>, base: Timestamp) -> Result<StepState, Error> {
         may_have_executed: flags & 1 != 0,
         by_hand: flags & 2 != 0,
         still_trying: flags & 4 != 0,
+        undo_may_have_executed: flags & 64 != 0,
         ..StepState::default()
     };
     if flags & 32 != 0 {
@@ -236,7 +240,11 @@ fn step(from: &mut Bytes<'_>, base: Timestamp) -> Result<StepState, Error> {
     if flags & 16 != 0 {
         step.round = from.small(WHAT)?;
         step.undo_digest = u64::from_le_bytes(array(from)?);
+        step.undo_first_attempt_at = from.time(base, WHAT)?;
         step.patience_until = from.time(base, WHAT)?;
+    }
+    if flags & 128 != 0 {
+        step.asked = Some(Coded::from_code(from.byte(WHAT)?)?);
     }
     if flags & 8 != 0 {
         step.result = Some(Arc::new(from.value()?));

@@ -63,7 +63,7 @@ fn render(applied: &Applied, dry_run: bool) -> Vec<u8> {
         };
         o.word("change", change).flag("active", object.active).end();
     });
-    o.list("diagnostics", &applied.diagnostics, |d, out| append_serialized(d, out)).end();
+    o.list("diagnostics", &applied.diagnostics, append_serialized).end();
     out
 }
 

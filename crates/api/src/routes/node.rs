@@ -27,7 +27,7 @@ pub(super) fn ready(ask: &Ask<'_>) -> Result<Response, Problem> {
 
 fn readiness(ask: &Ask<'_>) -> Readiness {
     if ask.front.settings.drain.has_begun() {
-        return Readiness::NotReady(request::draining().detail);
+        return Readiness::NotReady(request::draining().detail.into());
     }
     ask.front.engine.readiness()
 }

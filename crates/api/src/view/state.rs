@@ -81,7 +81,7 @@ fn since(tx: &Transaction, plan: &Saga, place: usize, direction: Direction) -> T
         if attempt.outcome == Outcome::Failed && !attempt.counted {
             own = Some(attempt.started_at);
         } else {
-            own = own.or(Some(ended(attempt)));
+            own = own.or_else(|| Some(ended(attempt)));
             break;
         }
     }

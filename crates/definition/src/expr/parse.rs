@@ -44,7 +44,9 @@ fn grammar(text: &str, tokens: &Tokens) -> Result<Tree, Wrong> {
 }
 
 fn syntax(text: &str, tokens: &Tokens, errors: &cel::ParseErrors) -> Wrong {
-    let first = errors.errors.first();
+    // Later stages complain of what the grammar left incomplete; the grammar's own word is the cause.
+    let grammar = errors.errors.iter().find(|e| e.msg.starts_with("Syntax error"));
+    let first = grammar.or_else(|| errors.errors.first());
     let message = first.map_or("", |e| e.msg.as_str());
     let (line, column) = first.map_or((1, 1), |e| (e.pos.0.max(1) as usize, e.pos.1.max(1) as usize));
     let line_start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();

@@ -77,7 +77,8 @@ pub(super) fn tokens(text: &str) -> Result<Tokens, Wrong> {
             }
             b')' | b']' | b'}' if token == Token::Sign => match open.pop() {
                 Some(partner) if closes(bytes[partner], byte) => found.pairs.push((partner, at)),
-                _ => return Err(wrong(at, at + 1, "this bracket was not opened")),
+                Some(partner) => return Err(wrong(partner, partner + 1, "this bracket is not closed")),
+                None => return Err(wrong(at, at + 1, "this bracket was not opened")),
             },
             _ => {}
         }

@@ -115,11 +115,17 @@ impl Finder<'_> {
         if at == end {
             return;
         }
+        if self.block.is_none() && self.bytes()[at] == b'#' {
+            return;
+        }
         if let Some(owner) = self.block {
             if at - start > owner {
                 return;
             }
             self.block = None;
+            if self.bytes()[at] == b'#' {
+                return;
+            }
         }
         if self.flow > 0 {
             self.in_flow(at, end);
@@ -214,7 +220,8 @@ impl Finder<'_> {
         while i < end {
             let byte = self.bytes()[i];
             match byte {
-                b'"' | b'\'' => match self.skip_quoted(i + 1, end, byte) {
+                // An apostrophe inside a word is no quote.
+                b'"' | b'\'' if self.begins_value(at, i) => match self.skip_quoted(i + 1, end, byte) {
                     Some(after) => {
                         i = after;
                         continue;
@@ -224,7 +231,7 @@ impl Finder<'_> {
                         return;
                     }
                 },
-                b'#' if i > at && self.bytes()[i - 1] == b' ' => return,
+                b'#' if i == at || self.bytes()[i - 1] == b' ' => return,
                 b'$' if self.bytes()[..end].get(i + 1) == Some(&b'{') => {
                     if let Some((close, _)) = expression(self.bytes(), i + 2, end) {
                         // The scalar may have begun before the expression: `{path: a/${b}}`.
@@ -248,6 +255,12 @@ impl Finder<'_> {
             }
             i += 1;
         }
+    }
+
+    /// Whether a value or a name of a flow begins at `i`: at the line's start, or after one of its signs.
+    fn begins_value(&self, at: usize, i: usize) -> bool {
+        let before = self.bytes()[at..i].iter().rev().find(|b| **b != b' ');
+        before.is_none_or(|b| b"[{,:".contains(b))
     }
 
     /// The byte after the closing quote, if it is before `end`.
@@ -317,4 +330,52 @@ fn comment_after(bytes: &[u8], from: usize, end: usize) -> usize {
         cut -= 1;
     }
     cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traps(text: &str) -> Vec<&str> {
+        find(text).iter().map(|t| &text[t.value.start..t.value.end]).collect()
+    }
+
+    #[test]
+    fn only_what_yaml_would_misread() {
+        let cases: [(&str, &[&str]); 22] = [
+            ("a: ${x}\n", &[]),
+            ("a: ${x ? 1 : 2}\n", &["${x ? 1 : 2}"]),
+            ("- ${x ? 1 : 2}\n", &["${x ? 1 : 2}"]),
+            ("- a: ${x ? 1 : 2}  # why\n", &["${x ? 1 : 2}"]),
+            ("a: é ${x == \"a #b\"} z\n", &["é ${x == \"a #b\"} z"]),
+            ("a: ${x.y:z}\n", &[]),
+            ("a: ${x?1:2}\n", &[]),
+            ("a: '${x ? 1 : 2}'\n", &[]),
+            ("a: \"${x ? \\\"1\\\" : 2}\"\n", &[]),
+            ("\"a: b\": ${x ? 1 : 2}\n", &["${x ? 1 : 2}"]),
+            ("# a: ${x ? 1 : 2}\n", &[]),
+            ("a: b # ${x ? 1 : 2}\n", &[]),
+            ("a: |\n  ${x ? 1 : 2}\n  # ${x ? 1 : 2}\nb: ${y ? 1 : 2}\n", &["${y ? 1 : 2}"]),
+            ("- |\n  ${x ? 1 : 2}\n- >-\n  ${x ? 1 : 2}\n", &[]),
+            ("a: 'x\n  ${x ? 1 : 2}'\nb: ${y}\n", &[]),
+            ("a: {b: ${x}, c: d/${y}}\n", &["${x}", "d/${y}"]),
+            ("a: [\n  ${x},\n  # ${y}\n  '${z}'\n]\nb: ${w}\n", &["${x}"]),
+            ("a: {b: it's}\nc: it's ${x}\nd: ${y}\n", &[]),
+            ("a: {b: 'it''s ${x}'}\n", &[]),
+            ("a: ${x\n", &[]),
+            ("a: ${{'b': 1}}\n", &["${{'b': 1}}"]),
+            ("a: ${\"}: \"}\n", &["${\"}: \"}"]),
+        ];
+        for (text, found) in cases {
+            assert_eq!(traps(text), found, "{text}");
+        }
+    }
+
+    #[test]
+    fn filler_keeps_every_place() {
+        let text = "é: ü ${x ? é : 2} ß\nb: 1\n";
+        let filled = defused(text, &find(text)).into_owned();
+        assert_eq!((filled.len(), filled.chars().count()), (text.len(), text.chars().count()));
+        assert!(filled.ends_with("\nb: 1\n"));
+    }
 }

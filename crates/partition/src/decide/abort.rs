@@ -31,7 +31,7 @@ impl Decider<'_> {
         if self.pivot_done() {
             // There is no way back: the wish is void, the deadline becomes a question.
             self.make(Move::Resume)?;
-            if reason == Reason::TimedOut && self.tx.attention.is_none() {
+            if reason == Reason::TimedOut {
                 let detail = "the timeout passed after the point of no return; the rest is still being done";
                 self.ask(AttentionCause::TimedOutAfterPivot, None, Direction::Call, detail)?;
             }
@@ -52,11 +52,17 @@ impl Decider<'_> {
         self.abort(reason, cause)
     }
 
-    /// After a resume: branches that nothing would wake are started again.
+    /// After a resume: branches that nothing would wake are started again, and what optional steps that were
+    /// taken back may have done is undone.
     fn restart_idle(&mut self) -> Result<(), Rejected> {
         for step in self.step_indices() {
-            if self.status(step) == Status::Active && self.branch(step) == Branch::Idle {
-                self.again(step, false)?;
+            if self.branch(step) != Branch::Idle {
+                continue;
+            }
+            match self.status(step) {
+                Status::Active => self.again(step, false)?,
+                Status::Refused | Status::Failed | Status::Unknown => self.undo_optional(step)?,
+                _ => {}
             }
         }
         self.forward()
@@ -78,6 +84,7 @@ impl Decider<'_> {
                 self.take_back(step)?;
             }
         }
+        self.raise_open()?;
         self.undo_next()
     }
 

@@ -1,5 +1,6 @@
 //! An attempt was answered: what became of it, and what follows.
 
+use compact_str::CompactString;
 use model::{Direction, StepIndex};
 use plan::eval::Response;
 use plan::{OnUnknown, Participant, Retry, Side, Undo};
@@ -14,6 +15,8 @@ use crate::effect::Effect;
 use crate::entry::Move;
 use crate::evidence::{Body, Evidence, Sample};
 use crate::transaction::{Attempt, AttentionCause, Cause, Phase, Reason};
+
+const FORGOTTEN: &str = "the participant no longer remembers the call key, so it may not be asked again";
 
 impl Decider<'_> {
     /// The answer to an attempt. Only the attempt that the step waits for decides; a late Done is evidence.
@@ -31,10 +34,22 @@ impl Decider<'_> {
         let Some(state) = self.tx.steps.get(usize::from(call.step)) else { return Err(Rejected::NoSuchStep) };
         let tells = call.direction == Direction::Call
             && call.round == state.round
-            && state.status == Status::Active
+            && call.attempt <= state.attempts
+            && matches!(state.status, Status::Active | Status::Pending | Status::Refused | Status::Failed)
             && !state.may_have_executed
             && matches!(sample.evidence, Evidence::Answered { status: 200..=299, .. });
-        if tells { self.make(Move::LateDone { step: call.step, result: None }) } else { Err(Rejected::Stale) }
+        if !tells {
+            return Err(Rejected::Stale);
+        }
+        self.make(Move::LateDone { step: call.step, result: None })?;
+        match self.tx.phase {
+            Phase::Undoing => self.advance(),
+            Phase::Forward if self.status(call.step).has_ended() => {
+                self.undo_optional(call.step)?;
+                self.advance()
+            }
+            _ => Ok(()),
+        }
     }
 
     fn attempt(
@@ -87,21 +102,22 @@ impl Decider<'_> {
             _ => self.at,
         };
         let attempt = self.attempt(step, Direction::Call, sample, &verdict, counted);
-        self.make(Move::Answer { attempt, settles_at, proves_not_executed: false, result: result.clone() })?;
+        let proves_not_executed = verdict.kind == Kind::NotExecuted && self.is_proof(step, found);
+        self.make(Move::Answer { attempt, settles_at, proves_not_executed, result })?;
         if verdict.kind == Kind::Done {
             return match missing {
-                Some(what) => {
-                    self.ask(AttentionCause::ResultMissing, Some(step), Direction::Call, what)?;
-                    if self.tx.phase == Phase::Forward { Ok(()) } else { self.take_back_and_go(step) }
+                // On the way back nobody reads it any more.
+                Some(what) if self.tx.phase == Phase::Forward || definition.side == Side::Pivot => {
+                    self.ask(AttentionCause::ResultMissing, Some(step), Direction::Call, what)
                 }
-                None => {
-                    self.make(Move::Settle { step, status: Status::Done, result: None, by_hand: false })?;
+                _ => {
+                    self.settle(step, Status::Done)?;
                     self.advance()
                 }
             };
         }
         let turning_back = matches!(self.tx.phase, Phase::Stopping(_) | Phase::Undoing);
-        if turning_back && !(definition.side == Side::Pivot && self.pivot_touched()) {
+        if turning_back && !self.asks_on(step) {
             return match verdict.kind {
                 Kind::Refused => {
                     self.settle(step, Status::Refused)?;
@@ -124,6 +140,14 @@ impl Decider<'_> {
             Kind::Unknown => self.forward_unknown(step, retry, participant, &verdict),
             Kind::Done => Ok(()),
         }
+    }
+
+    /// "Nothing ran for this call key" clears what earlier attempts may have done (SEMANTICS 1), but only when none
+    /// of them can still arrive. That an undo blocks a later do says nothing about a do after this answer.
+    fn is_proof(&self, step: StepIndex, found: Option<(u32, &Participant)>) -> bool {
+        let state = &self.tx.steps[usize::from(step)];
+        let settled = found.is_some_and(|(_, p)| !p.undo_blocks_do || p.settles_within.is_zero());
+        state.may_have_executed && settled && state.settles_at <= self.at
     }
 
     fn take_back_and_go(&mut self, step: StepIndex) -> Result<(), Rejected> {
@@ -188,51 +212,75 @@ impl Decider<'_> {
     ) -> Result<(), Rejected> {
         let definition = self.step(step);
         let state = &self.tx.steps[usize::from(step)];
-        let harmless = definition.call().is_some_and(|call| call.method.is_idempotent());
-        let promised = participant.idempotency.remembers();
-        let in_promise = promised.is_some_and(|remembers| self.at < state.first_attempt_at.after(remembers));
-        let may_ask = harmless || in_promise;
+        let may_ask = self.may_be_asked(step, Direction::Call, participant);
         let endless = definition.side != Side::Before && !definition.optional;
         if may_ask && (endless || state.attempts_counted < retry.attempts) {
             return self.back_off(step, retry);
         }
+        if may_ask && !definition.optional {
+            // Asked as often as it may be: perhaps done, so it is undone with the rest.
+            self.settle(step, Status::Unknown)?;
+            return self.abort(Reason::Failed, Cause { step: Some(step), detail: verdict.detail.clone() });
+        }
+        self.not_asked_again(step, participant, verdict.detail.clone())
+    }
+
+    /// A forward call that may have executed, and may not be made again.
+    pub(crate) fn not_asked_again(
+        &mut self,
+        step: StepIndex,
+        participant: &Participant,
+        detail: CompactString,
+    ) -> Result<(), Rejected> {
+        let definition = self.step(step);
         if definition.optional {
             return self.optional_ended(step, Status::Unknown);
         }
-        let cause = Cause { step: Some(step), detail: verdict.detail.clone() };
         match definition.unknown {
-            // Asked as often as it may be: perhaps done, so it is undone with the rest.
-            _ if may_ask => {
-                self.settle(step, Status::Unknown)?;
-                self.abort(Reason::Failed, cause)
-            }
             Some(OnUnknown::Compensate) if definition.side == Side::Before => {
                 self.settle(step, Status::Unknown)?;
-                self.abort(Reason::Failed, cause)
+                self.abort(Reason::Failed, Cause { step: Some(step), detail })
             }
-            _ if promised.is_some() => {
-                let detail = "the participant no longer remembers the call key, so it may not be asked again";
-                self.ask(AttentionCause::PromiseExpired, Some(step), Direction::Call, detail)
+            _ if participant.idempotency.remembers().is_some() => {
+                self.ask(AttentionCause::PromiseExpired, Some(step), Direction::Call, FORGOTTEN)
             }
-            _ => self.ask(AttentionCause::Unknown, Some(step), Direction::Call, verdict.detail.clone()),
+            _ => self.ask(AttentionCause::Unknown, Some(step), Direction::Call, detail),
+        }
+    }
+
+    /// An undo that may have executed, and may not be made again: twice refunded is lost money too.
+    pub(crate) fn undo_not_asked_again(
+        &mut self,
+        step: StepIndex,
+        participant: &Participant,
+        detail: CompactString,
+    ) -> Result<(), Rejected> {
+        match participant.idempotency.remembers() {
+            Some(_) => self.ask(AttentionCause::PromiseExpired, Some(step), Direction::Compensate, FORGOTTEN),
+            None => self.ask(AttentionCause::Unknown, Some(step), Direction::Compensate, detail),
         }
     }
 
     /// An optional step did not work out. What it may have done is undone on its own; nobody waits for it.
-    fn optional_ended(&mut self, step: StepIndex, status: Status) -> Result<(), Rejected> {
+    pub(crate) fn optional_ended(&mut self, step: StepIndex, status: Status) -> Result<(), Rejected> {
         self.settle(step, status)?;
-        let definition = self.step(step);
-        let may = self.tx.steps[usize::from(step)].may_have_executed;
-        let undoable =
-            matches!(definition.compensate, Undo::Call { .. }) && definition.unknown != Some(OnUnknown::Ignore);
-        if may && undoable && self.tx.phase == Phase::Forward {
-            self.undo(step)?;
+        if self.tx.phase == Phase::Forward {
+            self.undo_optional(step)?;
         }
         self.advance()
     }
 
+    /// Undoes what an optional step that ended without Done may have done, if anybody cares.
+    pub(crate) fn undo_optional(&mut self, step: StepIndex) -> Result<(), Rejected> {
+        let definition = self.step(step);
+        let may = self.tx.steps[usize::from(step)].may_have_executed;
+        let undoable =
+            matches!(definition.compensate, Undo::Call { .. }) && definition.unknown != Some(OnUnknown::Ignore);
+        if definition.optional && may && undoable { self.undo(step) } else { Ok(()) }
+    }
+
     fn undo_answered(&mut self, step: StepIndex, sample: &Sample) -> Result<(), Rejected> {
-        let Undo::Call { call, answers, unknown, .. } = &self.step(step).compensate else {
+        let Undo::Call { answers, .. } = &self.step(step).compensate else {
             return Err(Rejected::Illegal("there is nothing to undo".into()));
         };
         let found = self.participant_of(step, Direction::Compensate);
@@ -253,12 +301,8 @@ impl Decider<'_> {
                 self.make(Move::Backoff { step, until: settles_at, still_trying: false })
             }
             Kind::NotTaken | Kind::Unauthorized => self.park_untaken(step, Direction::Compensate, place),
-            Kind::Unknown
-                if participant.idempotency.remembers().is_none()
-                    && !call.method.is_idempotent()
-                    && *unknown == Some(OnUnknown::Operator) =>
-            {
-                self.ask(AttentionCause::Unknown, Some(step), Direction::Compensate, verdict.detail)
+            Kind::Unknown if !self.may_be_asked(step, Direction::Compensate, participant) => {
+                self.undo_not_asked_again(step, participant, verdict.detail)
             }
             Kind::Unknown | Kind::Refused | Kind::NotExecuted | Kind::OurMistake => {
                 let counted = state.attempts_counted;
@@ -277,6 +321,7 @@ impl Decider<'_> {
         self.settle(step, Status::Compensated)?;
         if self.tx.attention.as_ref().is_some_and(|a| a.step == Some(step)) {
             self.make(Move::Unask)?;
+            self.raise_open()?;
         }
         self.advance()
     }

@@ -11,7 +11,18 @@ use crate::branch::{Branch, Status};
 use crate::command::{CallRef, Rejected};
 use crate::effect::Effect;
 use crate::entry::Move;
-use crate::transaction::{AttentionCause, LockState, Phase, TxOutcome};
+use crate::transaction::{AttentionCause, Cause, LockState, Phase, TxOutcome};
+
+/// How deep a kept value may be nested: what the journal's format can read back.
+const NESTING_MAX: usize = 64;
+
+fn nests_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::List(items) => levels > 0 && items.iter().all(|item| nests_within(item, levels - 1)),
+        Value::Map(map) => levels > 0 && map.iter().all(|(_, member)| nests_within(member, levels - 1)),
+        _ => true,
+    }
+}
 
 impl Decider<'_> {
     /// Starts every step that is ready, decides the outcome when it can be, ends when nothing is left.
@@ -21,7 +32,7 @@ impl Decider<'_> {
             changed = false;
             for step in self.step_indices() {
                 if self.tx.phase == Phase::Forward && self.status(step) == Status::Pending && self.is_ready(step) {
-                    self.begin_step(step)?;
+                    self.begin_step(step, false)?;
                     changed |= self.status(step).has_ended();
                 }
             }
@@ -45,24 +56,29 @@ impl Decider<'_> {
     }
 
     fn complete(&mut self) -> Result<(), Rejected> {
+        let mut cause = None;
         let output = match &self.plan.output {
             None => None,
             Some(template) => {
                 match self.seeing(None, None, None, |scope| plan::render::render_value(template, scope)) {
-                    Ok(value) => Some(Arc::new(value)),
+                    Ok(value) if nests_within(&value, NESTING_MAX) => Some(Arc::new(value)),
+                    // Everything is done, and no person could do more: it is completed, and says what is missing.
+                    Ok(_) => {
+                        cause = Some(Cause { step: None, detail: "the output is nested too deep".into() });
+                        None
+                    }
                     Err(e) => {
-                        if self.tx.attention.is_none() {
-                            let detail = format_compact!("the output cannot be made: {e}");
-                            self.ask(AttentionCause::Expression, None, Direction::Call, detail)?;
-                        }
-                        return Ok(());
+                        let detail = format_compact!("the output cannot be made: {e}");
+                        cause = Some(Cause { step: None, detail });
+                        None
                     }
                 }
             }
         };
-        self.make(Move::Decide { outcome: TxOutcome::Completed, cause: None, output })?;
+        self.make(Move::Decide { outcome: TxOutcome::Completed, cause, output })?;
         if self.tx.attention.as_ref().is_some_and(|a| a.cause == AttentionCause::TimedOutAfterPivot) {
             self.make(Move::Unask)?;
+            self.raise_open()?;
         }
         self.effects.push(Effect::Decided(self.tx.seq()));
         self.free_lock()
@@ -73,15 +89,28 @@ impl Decider<'_> {
     }
 
     pub(crate) fn end_if_nothing_is_left(&mut self) -> Result<(), Rejected> {
-        let all_ended = self.tx.steps.iter().all(|s| s.status.has_ended() && s.status != Status::Undoing);
+        // An optional step that has ended may still have its undo before it.
+        let all_ended = self
+            .tx
+            .steps
+            .iter()
+            .all(|s| s.status.has_ended() && s.status != Status::Undoing && s.branch == Branch::Idle);
         if self.tx.outcome == Some(TxOutcome::Completed) && all_ended {
-            self.make(Move::End)?;
+            self.end()?;
         }
         Ok(())
     }
 
+    /// Nothing is left to do, so nothing is left to ask.
+    pub(crate) fn end(&mut self) -> Result<(), Rejected> {
+        if self.tx.attention.is_some() {
+            self.make(Move::Unask)?;
+        }
+        self.make(Move::End)
+    }
+
     /// Begins one ready step: skips it, waits, or calls.
-    pub(crate) fn begin_step(&mut self, step: StepIndex) -> Result<(), Rejected> {
+    pub(crate) fn begin_step(&mut self, step: StepIndex, even_if_held: bool) -> Result<(), Rejected> {
         let definition = self.step(step);
         if let Some(when) = &definition.when {
             match self.seeing(None, None, None, |scope| when.eval_bool(scope)) {
@@ -94,7 +123,7 @@ impl Decider<'_> {
             }
         }
         match &definition.action {
-            Action::Call(_) => self.release(step, Direction::Call, false),
+            Action::Call(_) => self.release(step, Direction::Call, even_if_held),
             Action::Wait(Wait::For(duration)) => self.make(Move::Sleep { step, until: self.at.after(*duration) }),
             Action::Wait(Wait::Until(expr)) => {
                 let until = self.seeing(None, None, None, |scope| {
@@ -126,8 +155,11 @@ impl Decider<'_> {
     /// Tries a forward step again, from wherever it stands.
     pub(crate) fn again(&mut self, step: StepIndex, even_if_held: bool) -> Result<(), Rejected> {
         match self.step(step).action {
-            Action::Call(_) => self.release(step, Direction::Call, even_if_held),
-            Action::Wait(_) => self.begin_step(step),
+            Action::Call(_) if self.tx.steps[usize::from(step)].first_attempt_at != Timestamp::ZERO => {
+                self.release(step, Direction::Call, even_if_held)
+            }
+            // It may not have come past its `when` yet.
+            Action::Call(_) | Action::Wait(_) => self.begin_step(step, even_if_held),
         }
     }
 
@@ -143,7 +175,7 @@ impl Decider<'_> {
             _ => Timestamp::NEVER,
         };
         self.make(Move::Park { step: call.step, direction: call.direction, patience_until })?;
-        if call.direction == Direction::Call && self.tx.phase != Phase::Forward {
+        if call.direction == Direction::Call && self.tx.phase != Phase::Forward && !self.asks_on(call.step) {
             self.take_back(call.step)?;
             return self.advance();
         }
@@ -157,7 +189,9 @@ impl Decider<'_> {
     pub(crate) fn unpark(&mut self, call: CallRef) -> Result<(), Rejected> {
         let Some(state) = self.tx.steps.get(usize::from(call.step)) else { return Err(Rejected::NoSuchStep) };
         let goes = match call.direction {
-            Direction::Call => state.status == Status::Active && self.tx.phase == Phase::Forward,
+            Direction::Call => {
+                state.status == Status::Active && (self.tx.phase == Phase::Forward || self.asks_on(call.step))
+            }
             Direction::Compensate => state.status == Status::Undoing,
         };
         if state.branch != Branch::Parked || !goes {
@@ -203,7 +237,11 @@ impl Decider<'_> {
                 }
             }
         });
-        let kept = model::Map::from_members(members).map(|map| Arc::new(Value::Map(map)));
+        let kept = model::Map::from_members(members).map(Value::Map);
+        if kept.as_ref().is_some_and(|kept| !nests_within(kept, NESTING_MAX)) {
+            return Err((None, "the result is nested too deep".into()));
+        }
+        let kept = kept.map(Arc::new);
         match missing {
             Some(what) if definition.result_is_read => Err((kept, what)),
             _ => Ok(kept),

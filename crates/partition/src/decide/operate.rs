@@ -3,6 +3,7 @@
 use compact_str::CompactString;
 use model::{Direction, StepIndex, Value};
 use plan::Side;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 use super::Decider;
@@ -45,33 +46,57 @@ impl Decider<'_> {
 
     /// Tries at once what waits for a backoff, its participant or a person.
     fn retry(&mut self, who: &CompactString, why: &CompactString) -> Result<(), Rejected> {
-        let waits = |branch: Branch| matches!(branch, Branch::Backoff { .. } | Branch::Parked | Branch::Attention);
-        let stuck = |status: Status, branch: Branch| {
-            matches!(status, Status::Active | Status::Undoing) && branch == Branch::Idle
-        };
-        let any = self.tx.steps.iter().any(|s| waits(s.branch) || stuck(s.status, s.branch));
-        if !any && self.tx.attention.is_none() {
+        let due: SmallVec<[StepIndex; 4]> = self.step_indices().filter(|step| self.is_retryable(*step)).collect();
+        let about_no_step = self.tx.attention.as_ref().is_some_and(|a| a.step.is_none());
+        if due.is_empty() && !about_no_step {
             return Err(Rejected::NothingToRetry);
         }
         self.act("retry", who, why)?;
-        if self.tx.attention.is_some() {
+        if self.tx.attention.as_ref().is_some_and(|a| a.step.is_none_or(|step| due.contains(&step))) {
             self.make(Move::Unask)?;
         }
-        for step in self.step_indices() {
-            let state = &self.tx.steps[usize::from(step)];
-            if !(waits(state.branch) || stuck(state.status, state.branch)) {
+        for step in due {
+            // What an earlier one led to may have turned everything back.
+            if !self.is_retryable(step) && self.branch(step) != Branch::Idle {
                 continue;
             }
-            match state.status {
-                Status::Undoing => self.release(step, Direction::Compensate, true)?,
-                Status::Active if self.tx.phase == Phase::Forward => {
+            match self.status(step) {
+                Status::Undoing => {
+                    self.make(Move::Recount { step })?;
+                    self.release(step, Direction::Compensate, true)?;
+                }
+                Status::Active if self.tx.phase == Phase::Forward || self.asks_on(step) => {
                     self.make(Move::Recount { step })?;
                     self.again(step, true)?;
+                }
+                status if status.has_ended() => {
+                    self.make(Move::Recount { step })?;
+                    if self.tx.phase == Phase::Forward {
+                        self.undo_optional(step)?;
+                    }
                 }
                 _ => {}
             }
         }
+        self.raise_open()?;
         self.advance()
+    }
+
+    /// It waits for a backoff, its participant or a person, or nothing would wake it; and a person may have it
+    /// tried again. A forward call that may have executed and is not recognised is for a person to decide, not to
+    /// repeat (SEMANTICS 2).
+    fn is_retryable(&self, step: StepIndex) -> bool {
+        let state = &self.tx.steps[usize::from(step)];
+        match (state.status, state.branch) {
+            (Status::Active, Branch::Backoff { .. } | Branch::Parked | Branch::Attention | Branch::Idle) => {
+                let found = self.participant_of(step, Direction::Call);
+                found.is_none_or(|(_, participant)| self.may_be_asked(step, Direction::Call, participant))
+            }
+            (Status::Undoing, Branch::Backoff { .. } | Branch::Parked | Branch::Attention | Branch::Idle) => true,
+            // An undo that could not even begin.
+            (_, Branch::Attention) => true,
+            _ => false,
+        }
     }
 
     /// A person knows what became of a call.
@@ -89,7 +114,8 @@ impl Decider<'_> {
         let undecided = match direction {
             Direction::Call => state.status == Status::Active,
             Direction::Compensate => {
-                state.status == Status::Undoing || (self.tx.phase == Phase::Undoing && state.has_effect())
+                let due = self.tx.phase == Phase::Undoing || state.branch != Branch::Idle;
+                state.status == Status::Undoing || (due && state.status.has_ended() && state.has_effect())
             }
         };
         let idle =
@@ -114,6 +140,7 @@ impl Decider<'_> {
             (Direction::Compensate, false) => Status::GivenUp,
         };
         self.make(Move::Settle { step, status, result, by_hand: true })?;
+        self.raise_open()?;
         let refused = direction == Direction::Call && !done;
         if refused && !definition.optional && definition.side != Side::After && self.tx.phase == Phase::Forward {
             return self.abort(Reason::Refused, Cause { step: Some(step), detail: why.clone() });

@@ -10,7 +10,7 @@ use super::Decider;
 use crate::branch::{Branch, Status};
 use crate::command::{Rejected, Signal};
 use crate::entry::Move;
-use crate::transaction::{AttentionCause, Cause, Reason, ReceivedSignal};
+use crate::transaction::{AttentionCause, Cause, Phase, Reason, ReceivedSignal};
 
 impl Decider<'_> {
     /// Keeps a signal, and wakes the step that waits for it.
@@ -34,8 +34,14 @@ impl Decider<'_> {
             body: signal.body,
         }))?;
         for step in self.step_indices() {
-            if waits(self.step(step)) && matches!(self.branch(step), Branch::Signal { .. }) {
+            // Too late where there is no way back is still in time to go on.
+            let missed = self.status(step) == Status::Active && self.branch(step) == Branch::Attention;
+            if waits(self.step(step)) && (missed || matches!(self.branch(step), Branch::Signal { .. })) {
+                if self.tx.attention.as_ref().is_some_and(|a| a.step == Some(step)) {
+                    self.make(Move::Unask)?;
+                }
                 self.receive(step, &body)?;
+                self.raise_open()?;
                 return self.advance();
             }
         }
@@ -64,7 +70,7 @@ impl Decider<'_> {
                     return self.ask(AttentionCause::RefusedAfterPivot, Some(step), Direction::Call, reason);
                 }
                 self.settle(step, if refused { Status::Refused } else { Status::Failed })?;
-                if definition.optional {
+                if definition.optional || matches!(self.tx.phase, Phase::Stopping(_)) {
                     return Ok(());
                 }
                 let why = if refused { Reason::Refused } else { Reason::Failed };

@@ -27,7 +27,7 @@ impl Decider<'_> {
             Some(step) => self.undo(step),
             None => {
                 self.free_lock()?;
-                self.make(Move::End)
+                self.end()
             }
         }
     }

@@ -24,7 +24,9 @@ impl Decider<'_> {
                 (Status::Active, Branch::Sleeping { until }) if until <= self.at => self.settle(step, Status::Done)?,
                 (_, Branch::Quiet { until }) if until <= self.at => self.undo(step)?,
                 (Status::Active, Branch::Parked) if state.patience_until <= self.at => {
-                    self.settle(step, Status::Failed)?;
+                    // An earlier attempt may have executed before it had to wait.
+                    let status = if state.may_have_executed { Status::Unknown } else { Status::Failed };
+                    self.optional_ended(step, status)?;
                 }
                 _ => {}
             }
@@ -48,10 +50,9 @@ impl Decider<'_> {
     }
 
     fn forward_due(&mut self, step: StepIndex) -> Result<(), Rejected> {
-        let asks_on = self.step(step).side == Side::Pivot && self.pivot_touched();
         match self.tx.phase {
             Phase::Forward => self.again(step, false),
-            Phase::Stopping(_) if asks_on => self.again(step, false),
+            Phase::Stopping(_) if self.asks_on(step) => self.again(step, false),
             Phase::Stopping(_) | Phase::Undoing => self.take_back(step),
             Phase::Queued | Phase::Ended => Ok(()),
         }
@@ -71,6 +72,10 @@ impl Decider<'_> {
             );
         }
         self.settle(step, Status::Failed)?;
+        if self.tx.phase != Phase::Forward {
+            // Turning back already, for another reason.
+            return Ok(());
+        }
         let detail = format_compact!("the signal did not come in time");
         self.abort(Reason::Failed, Cause { step: Some(step), detail })
     }

@@ -119,9 +119,15 @@ impl Num<'_> {
 fn equal(left: &Val<'_>, right: &Val<'_>, env: &Env<'_, '_>) -> Result<bool, EvalError> {
     if let (Some(left), Some(right)) = (left.value(), right.value()) {
         return match (left, right) {
-            (Value::Text(left), Value::Text(right)) => Ok(left == right),
+            (Value::Text(left), Value::Text(right)) => {
+                env.spend_text(left.len().min(right.len()))?;
+                Ok(left == right)
+            }
             (Value::Number(Number::Int(left)), Value::Number(Number::Int(right))) => Ok(left == right),
-            _ => number::equal(left, right, &mut |_| env.spend(1)),
+            _ => number::equal(left, right, &mut |one| {
+                env.spend(1)?;
+                one.as_str().map_or(Ok(()), |text| env.spend_text(text.len()))
+            }),
         };
     }
     Ok(match (number_in(left), number_in(right)) {

@@ -48,7 +48,7 @@ fn tokens(text: &str) -> Vec<Token> {
                 && (chars[at].is_ascii_digit()
                     || chars[at] == 'e'
                     || (chars[at] == '.' && chars.get(at + 1).is_some_and(char::is_ascii_digit))
-                    || (chars[at] == '-' && chars[at - 1] == 'e'))
+                    || (matches!(chars[at], '-' | '+') && chars[at - 1] == 'e'))
             {
                 at += 1;
             }

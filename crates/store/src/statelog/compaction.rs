@@ -18,8 +18,6 @@ use crate::Error;
 
 /// Segments looked at per checkpoint: bounds the reading, as the budget bounds the writing.
 const VICTIMS_MAX: usize = 16;
-/// Below this many dead bytes reclaiming is not worth a copy.
-const DEAD_BYTES_MIN: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Evacuated {
@@ -36,7 +34,7 @@ pub(super) fn choose(log: &StateLog) -> Vec<Segment> {
     let dead = total.saturating_sub(live);
     let last = rows.segments.keys().next_back().copied();
     // Without any live row a segment costs nothing to give up, so it goes at once.
-    let worth_it = dead > live && dead >= DEAD_BYTES_MIN;
+    let worth_it = dead > live && dead >= log.0.settings.dead_bytes_min();
     let mut victims: Vec<Segment> = rows
         .segments
         .values()

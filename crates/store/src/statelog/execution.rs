@@ -244,7 +244,7 @@ impl<'a> Output<'a> {
         // The newest segment is appended to until it is large, or mostly dead: then it must be left alone so that it
         // can be reclaimed.
         let resume = rows.segments.values().next_back().filter(|last| {
-            let mostly_dead = last.len > (1 << 20) && last.live_bytes * 2 < last.len;
+            let mostly_dead = last.len > log.0.settings.dead_bytes_min() && last.live_bytes * 2 < last.len;
             last.len < log.0.settings.segment_bytes && !mostly_dead
         });
         Self {
@@ -323,7 +323,7 @@ impl<'a> Output<'a> {
     /// Appends a copied record; used by compaction, before the caller's sections. Of the place returned only the
     /// segment and the reach are known yet.
     pub(super) fn copy(&mut self, key: u64, row: Option<&[u8]>, first: u32) -> Result<Place, Error> {
-        if self.copying.as_ref().is_some_and(Section::is_full) {
+        if self.copying.as_ref().is_some_and(|section| section.is_full(self.log)) {
             self.finish_copying()?;
         }
         let id = self.place_for_section()?;

@@ -6,7 +6,7 @@ use crate::Error;
 
 /// The largest row in bytes.
 pub const ROW_BYTES_MAX: usize = 0x00ff_fffe;
-/// A section is closed at this size: what is written and read back at once.
+/// A section is closed at this size, or at a segment's if that is smaller: what is written and read back at once.
 const SECTION_BYTES: usize = 1 << 20;
 /// Buffers kept for the next job; beyond it memory goes back.
 const SPARE_SECTIONS_MAX: usize = 32;
@@ -51,7 +51,7 @@ impl CheckpointJob {
 
     fn push(&mut self, key: u64, row: Option<&[u8]>) {
         let needed = RECORD_HEADER_LEN + row.map_or(0, <[u8]>::len);
-        if self.sections.last().is_none_or(|section| section.bytes.len() + needed > SECTION_BYTES) {
+        if self.sections.last().is_none_or(|section| section.bytes.len() + needed > section_bytes(&self.log)) {
             self.sections.push(Section::empty(&self.log));
         }
         if let Some(section) = self.sections.last_mut() {
@@ -89,6 +89,10 @@ impl CheckpointJob {
     }
 }
 
+fn section_bytes(log: &StateLog) -> usize {
+    SECTION_BYTES.min(log.0.settings.segment_bytes as usize)
+}
+
 impl Section {
     pub(super) fn empty(log: &StateLog) -> Self {
         let mut bytes = log.0.spare.lock().pop().unwrap_or_else(|| Vec::with_capacity(SECTION_BYTES));
@@ -97,8 +101,8 @@ impl Section {
         Self { bytes, records: 0 }
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.bytes.len() >= SECTION_BYTES
+    pub(super) fn is_full(&self, log: &StateLog) -> bool {
+        self.bytes.len() >= section_bytes(log)
     }
 
     /// Gives the buffer back for the next job.

@@ -15,9 +15,9 @@ use crate::Error;
 use crate::durable::{create_dir, failed, len_of, names_in, remove, sync_dir};
 
 pub(super) fn open(dir: &Path, settings: Settings) -> Result<(StateLog, Option<Restored>), Error> {
-    if !(1 << 20..=2 << 30).contains(&settings.segment_bytes) {
+    if !(64 << 10..=2 << 30).contains(&settings.segment_bytes) {
         return Err(Error::Refused(format!(
-            "segment_bytes is {}, it must be between 1 MiB and 2 GiB",
+            "segment_bytes is {}, it must be between 64 KiB and 2 GiB",
             settings.segment_bytes
         )));
     }

@@ -330,6 +330,9 @@ impl<'w> Lower<'_, 'w, '_> {
                 let message = format!("step \"{name}\" may not have run when \"{own}\" is undone");
                 self.problem(Code::MayNotHaveRun, tree.span, message).note(use_then())
             }
+            (Absent::NotEnded, Moment::Forward(own)) if own == step => {
+                self.problem(Code::MayNotHaveRun, tree.span, format!("step \"{name}\" has no outcome while it runs"))
+            }
             (Absent::NotEnded, Moment::Forward(own)) => {
                 let own = &self.world.steps[own].name;
                 let message = format!("step \"{name}\" does not come before \"{own}\"");

@@ -1,6 +1,6 @@
 //! What one call costs in this crate, in nanoseconds: released and ended, with room and without.
 //!
-//! `cargo run --release -p load --example hot`
+//! `cargo run --release -p load --example load_hot`
 #![allow(clippy::disallowed_types, reason = "an example may look at the clock; the crate may not")]
 
 use std::hint::black_box;

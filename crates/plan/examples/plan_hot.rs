@@ -1,6 +1,6 @@
 //! What one top-up costs in this crate, in nanoseconds: validate, key, three calls, results.
 //!
-//! `cargo run --release -p plan --example hot`
+//! `cargo run --release -p plan --example plan_hot`
 
 #[path = "../tests/support/cel.rs"]
 mod cel;

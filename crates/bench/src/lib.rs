@@ -1,0 +1,57 @@
+//! How fast, at what cost: benchmarks that anybody can run.
+//!
+//! Each prints its settings, runs several times and quotes medians. Machines are noisy, so what is to be compared is
+//! measured in one run and given as a ratio. Nothing here is a test: no figure passes or fails.
+
+#![forbid(unsafe_code)]
+
+mod engine;
+mod figures;
+mod saga;
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// A 3-step saga with participants answered inside the process; everything else is real.
+    Engine(engine::Args),
+}
+
+/// What every benchmark can be told.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Common {
+    /// Seconds of one run, after one second of warming up.
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+    /// Runs; the medians are quoted.
+    #[arg(long, default_value_t = 3)]
+    pub runs: usize,
+    /// Where data directories are made and removed again: on the disk that is to be measured.
+    #[arg(long, default_value = ".")]
+    pub dir: PathBuf,
+    /// Worker threads of the node; as many as there are cores if not said.
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// json prints one object on standard output.
+    #[arg(short, long, default_value = "table")]
+    pub output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+/// Runs one benchmark and prints it.
+///
+/// # Errors
+/// What kept it from running, in words.
+pub fn run(bench: &Bench) -> Result<(), String> {
+    match bench {
+        Bench::Engine(args) => engine::run(args),
+    }
+}
