@@ -98,7 +98,8 @@ impl Op {
             Self::ProblemPage => "get_problem",
             Self::Contract => "get_contract",
             Self::Schema => "get_schema",
-            Self::Later => "later",
+            // Unknown paths and methods are counted here, too.
+            Self::Later => "other",
         }
     }
 

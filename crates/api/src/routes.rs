@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use http::request::Parts;
+use http_body::Body as _;
 use http::StatusCode;
 use hyper::body::Incoming;
 use model::TxId;
@@ -37,7 +38,9 @@ pub(crate) struct Ask<'a> {
 impl Ask<'_> {
     /// The JSON object of the body.
     async fn object(&self, body: Incoming, max: usize, empty: Empty) -> Result<model::Map, Problem> {
-        request::check_content_type(&self.parts.headers, request::JSON)?;
+        if !body.is_end_stream() {
+            request::check_content_type(&self.parts.headers, request::JSON)?;
+        }
         let bytes = request::read(body, max, self.front.settings.body_timeout).await?;
         request::object(&bytes, empty)
     }

@@ -12,7 +12,8 @@ struct Line {
 }
 
 fn main() {
-    if let Err(why) = bench::run(&Line::parse().bench) {
+    let result = bench::play_part().unwrap_or_else(|| bench::run(&Line::parse().bench));
+    if let Err(why) = result {
         eprintln!("error: {why}");
         std::process::exit(1);
     }

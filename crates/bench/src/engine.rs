@@ -84,13 +84,15 @@ pub(crate) fn decode(body: &[u8], key: &str) -> Option<Submission> {
 }
 
 fn one(args: &Args) -> Result<Figures, String> {
-    let dir = tempfile::Builder::new().prefix("tidegate-bench-").tempdir_in(&args.common.dir).map_err(|e| e.to_string())?;
+    let dir =
+        tempfile::Builder::new().prefix("tidegate-bench-").tempdir_in(&args.common.dir).map_err(|e| e.to_string())?;
     let mut settings = Settings::new(dir.path());
     settings.workers = workers(&args.common);
     settings.partitions = args.partitions;
     settings.local = Some(agreeable());
     settings.inbox_max = usize::try_from(args.in_flight).unwrap_or(usize::MAX).max(1_024) * 2;
-    let engine = Engine::start(settings, Components { renderer: api::view::render, serve: None }).map_err(|e| e.to_string())?;
+    let engine =
+        Engine::start(settings, Components { renderer: api::view::render, serve: None }).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| e.to_string())?;
     runtime
         .block_on(engine.apply(saga::files("http://127.0.0.1:1"), false, "bench"))
@@ -184,8 +186,9 @@ struct Counted {
 
 impl Counted {
     fn now(load: &Load) -> Self {
-        let numbers = ["tidegate_journal_written_bytes_total", "tidegate_journal_groups_total", "tidegate_history_bytes"]
-            .map(|name| metric(&load.engine, name));
+        let numbers =
+            ["tidegate_journal_written_bytes_total", "tidegate_journal_groups_total", "tidegate_history_bytes"]
+                .map(|name| metric(&load.engine, name));
         Self { at: Instant::now(), done: load.done.load(Ordering::Relaxed), cpu: cpu_time(), numbers }
     }
 

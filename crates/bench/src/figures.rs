@@ -76,7 +76,12 @@ pub(crate) fn cpu_time() -> Duration {
 
 /// The most memory that this process has had, in MiB.
 pub(crate) fn rss_peak_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    rss_peak_mib_of("self")
+}
+
+/// The same of another process, by its id.
+pub(crate) fn rss_peak_mib_of(process: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     line.and_then(|l| l.trim().strip_suffix("kB")).and_then(|n| n.trim().parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
 }

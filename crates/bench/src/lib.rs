@@ -5,9 +5,13 @@
 
 #![forbid(unsafe_code)]
 
+mod bare;
+mod children;
 mod engine;
 mod figures;
+mod load;
 mod saga;
+mod wire;
 
 use std::path::PathBuf;
 
@@ -18,6 +22,8 @@ use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 pub enum Bench {
     /// A 3-step saga with participants answered inside the process; everything else is real.
     Engine(engine::Args),
+    /// The same over HTTP between processes, beside a bare orchestrator that keeps nothing.
+    Wire(wire::Args),
 }
 
 /// What every benchmark can be told.
@@ -53,5 +59,13 @@ pub enum Output {
 pub fn run(bench: &Bench) -> Result<(), String> {
     match bench {
         Bench::Engine(args) => engine::run(args),
+        Bench::Wire(args) => wire::run(args),
     }
+}
+
+/// If this process was started by a benchmark to play a part of it, plays that and gives how it ended.
+///
+/// Call it first thing in `main` of every binary that can run a benchmark.
+pub fn play_part() -> Option<Result<(), String>> {
+    std::env::var(children::ROLE).ok().map(|role| wire::play(&role))
 }

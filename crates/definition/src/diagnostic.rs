@@ -95,19 +95,28 @@ impl Diagnostic {
         for lines in self.labels.chunk_by(|a, b| a.line == b.line) {
             let _ = writeln!(out, "{gutter} |");
             let _ = writeln!(out, "{:>width$} | {}", lines[0].line, lines[0].source.replace('\t', " "));
-            let mut marks = String::new();
             let mut sorted: Vec<&Label> = lines.iter().collect();
             sorted.sort_by_key(|l| l.column);
-            for label in sorted {
-                let behind = label.column.saturating_sub(1).saturating_sub(marks.chars().count());
-                marks.push_str(&" ".repeat(behind));
+            let mut marks = String::new();
+            for label in &sorted {
+                pad_to(&mut marks, label.column);
                 marks.push_str(&(if label.primary { "^" } else { "-" }).repeat(label.length));
-                if !label.text.is_empty() {
-                    marks.push(' ');
-                    marks.push_str(&label.text);
+            }
+            // The last one's text stands beside its mark, the others' below theirs, where nothing is in the way.
+            let mut below = Vec::new();
+            if let Some((last, others)) = sorted.split_last() {
+                if !last.text.is_empty() {
+                    let _ = write!(marks, " {}", last.text);
+                }
+                for label in others.iter().rev().filter(|l| !l.text.is_empty()) {
+                    let mut line = String::new();
+                    pad_to(&mut line, label.column);
+                    below.push(line + &label.text);
                 }
             }
-            let _ = writeln!(out, "{gutter} | {marks}");
+            for line in std::iter::once(marks).chain(below) {
+                let _ = writeln!(out, "{gutter} | {line}");
+            }
         }
         if !self.notes.is_empty() {
             let _ = writeln!(out, "{gutter} |");
@@ -120,6 +129,12 @@ impl Diagnostic {
         }
         out
     }
+}
+
+/// Spaces up to a column, from 1.
+fn pad_to(line: &mut String, column: usize) {
+    let length = line.chars().count();
+    line.extend(std::iter::repeat_n(' ', column.saturating_sub(1).saturating_sub(length)));
 }
 
 /// A finding while its file is at hand.

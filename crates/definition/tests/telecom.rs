@@ -310,3 +310,19 @@ fn a_literal_dollar_brace() {
     expect![[r#"{"text":[{"literal":"a ${b} "},{"expr":{"select":[{"var":"input"},"msisdn"]}},{"literal":" ${"}]}"#]]
         .assert_eq(&serde_json::to_string(&template).expect("a template is JSON"));
 }
+
+/// Two marks on one line, each with its own text.
+#[test]
+fn two_marks_on_one_line() {
+    let checked = folder(Some(("top-up.yaml", 13, "    msisdn: {type: string, maxLength: 15, type: string}")));
+    expect![[r#"
+        telecom/top-up.yaml:13:43: error[duplicate-field]: "type" stands twice in this object
+           |
+        13 |     msisdn: {type: string, maxLength: 15, type: string}
+           |              ----                         ^^^^
+           |              first here
+
+        4 files, 1 error. Nothing was applied.
+    "#]]
+    .assert_eq(&printed(&checked));
+}

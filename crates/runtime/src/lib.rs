@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod catalog;
+pub mod doctor;
 pub mod engine;
 pub mod query;
 pub mod refusal;

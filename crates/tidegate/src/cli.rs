@@ -199,7 +199,7 @@ fn command() -> clap::Command {
             help.push_str(&format!("  {verb:14}{}\n", about.map(ToString::to_string).unwrap_or_default()));
         }
     }
-    help.push_str("\nOptions:\n{options}\n\n{after-help}");
+    help.push_str("\nOptions:\n{options}{after-help}");
     command.help_template(help).after_help(AFTER_HELP).disable_help_subcommand(true)
 }
 

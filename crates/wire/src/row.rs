@@ -81,9 +81,16 @@ fn put_step(out: &mut Vec<u8>, step: &StepState, base: Timestamp) {
         | u8::from(step.by_hand) << 1
         | u8::from(step.still_trying) << 2
         | u8::from(step.result.is_some()) << 3
-        | u8::from(step.round != 0 || step.patience_until != Timestamp::NEVER || step.undo_digest != 0) << 4
+        | u8::from(
+            step.round != 0
+                || step.patience_until != Timestamp::NEVER
+                || step.undo_digest != 0
+                || step.undo_first_attempt_at != Timestamp::ZERO,
+        ) << 4
         | u8::from(
             step.attempts != 0
+                || step.attempts_counted != 0
+                || step.endpoint != 0
                 || step.order != 0
                 || step.digest != 0
                 || step.first_attempt_at != Timestamp::ZERO

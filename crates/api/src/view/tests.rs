@@ -135,7 +135,114 @@ fn a_completed_one_as_its_client_sees_it() {
 #[test]
 fn a_completed_one_in_full_masks_what_is_sensitive() {
     let plan = saga("top-up.yaml");
-    check(&completed(&plan), &plan, Detail::Full, &expect![[r#""#]]);
+    check(&completed(&plan), &plan, Detail::Full, &expect![[r#"
+        {
+          "id": "tx_0cn9wdtmg00000r0800000001a",
+          "definition": "top-up",
+          "version": 1,
+          "key": "subscriber/491701234567",
+          "idempotency_key": "order-7",
+          "state": "ended",
+          "outcome": "completed",
+          "reason": null,
+          "cause": null,
+          "waits_for": null,
+          "attention": null,
+          "began_at": "2026-11-23T12:03:41.000000Z",
+          "decided_at": "2026-11-23T12:03:41.012000Z",
+          "ended_at": "2026-11-23T12:03:41.017000Z",
+          "output": {
+            "balance_minor": 1750,
+            "charge_id": "ch_81"
+          },
+          "uncompensated": [],
+          "deadline": "2026-11-23T12:04:11.000000Z",
+          "priority": "normal",
+          "lock": "balance",
+          "cancel_wish": false,
+          "input": {
+            "amount_minor": 1000,
+            "card_token": "***",
+            "currency": "EUR",
+            "msisdn": "491701234567"
+          },
+          "steps": [
+            {
+              "name": "charge",
+              "state": "done",
+              "participant": "payments",
+              "call_key": "0cn9wdtmg00000r0800000001a-0c0",
+              "optional": false,
+              "may_have_executed": true,
+              "by_hand": false,
+              "result": {
+                "charge_id": "ch_81"
+              },
+              "attempts": [
+                {
+                  "n": 1,
+                  "direction": "call",
+                  "endpoint": 0,
+                  "started_at": "2026-11-23T12:03:41.000800Z",
+                  "took_ms": 5.2,
+                  "outcome": "done",
+                  "status": 201,
+                  "counted": true,
+                  "detail": ""
+                }
+              ]
+            },
+            {
+              "name": "credit",
+              "state": "done",
+              "participant": "billing",
+              "call_key": "0cn9wdtmg00000r0800000001a-1c0",
+              "optional": false,
+              "may_have_executed": true,
+              "by_hand": false,
+              "result": null,
+              "attempts": [
+                {
+                  "n": 1,
+                  "direction": "call",
+                  "endpoint": 0,
+                  "started_at": "2026-11-23T12:03:41.006900Z",
+                  "took_ms": 4.7,
+                  "outcome": "done",
+                  "status": 200,
+                  "counted": true,
+                  "detail": ""
+                }
+              ]
+            },
+            {
+              "name": "notify",
+              "state": "done",
+              "participant": "sms",
+              "call_key": "0cn9wdtmg00000r0800000001a-2c0",
+              "optional": true,
+              "may_have_executed": true,
+              "by_hand": false,
+              "result": null,
+              "attempts": [
+                {
+                  "n": 1,
+                  "direction": "call",
+                  "endpoint": 0,
+                  "started_at": "2026-11-23T12:03:41.012400Z",
+                  "took_ms": 4.1,
+                  "outcome": "done",
+                  "status": 202,
+                  "counted": true,
+                  "detail": ""
+                }
+              ]
+            }
+          ],
+          "attempts_not_kept": 0,
+          "signals": [],
+          "acts": []
+        }"#]]);
 }
 
 #[test]
@@ -159,6 +266,73 @@ fn an_aborted_one_that_is_still_undoing() {
           "version": 1,
           "key": "subscriber/491701234567",
           "idempotency_key": "order-7",
+          "state": "compensating",
+          "outcome": "aborted",
+          "reason": "refused",
+          "cause": {
+            "step": "credit",
+            "participant": "billing",
+            "detail": "account blocked"
+          },
+          "waits_for": {
+            "kind": "quiet",
+            "name": "payments",
+            "since": "2026-11-23T12:03:41.013000Z"
+          },
+          "attention": null,
+          "began_at": "2026-11-23T12:03:41.000000Z",
+          "decided_at": "2026-11-23T12:03:41.013000Z",
+          "ended_at": null,
+          "uncompensated": []
+        }"#]]);
+}
+
+#[test]
+fn one_that_waits_for_a_participant_says_since_when() {
+    let plan = saga("tariff-change.yaml");
+    let mut tx = begun(&plan);
+    tx.steps[0].status = Status::Active;
+    tx.steps[0].branch = Branch::Parked;
+    for n in 0..3u64 {
+        tx.attempts.push(Attempt { n: n as u32 + 1, ..attempt(0, Outcome::Failed, 0, 1_000 + n * 10_000, 300) });
+    }
+    check(&tx, &plan, Detail::Summary, &expect![[r#"
+        {
+          "id": "tx_0cn9wdtmg00000r0800000001a",
+          "definition": "tariff-change",
+          "version": 1,
+          "key": "subscriber/491701234567",
+          "idempotency_key": "order-7",
+          "state": "waiting",
+          "outcome": null,
+          "reason": null,
+          "cause": null,
+          "waits_for": {
+            "kind": "participant",
+            "name": "crm",
+            "since": "2026-11-23T12:03:41.001000Z"
+          },
+          "attention": null,
+          "began_at": "2026-11-23T12:03:41.000000Z",
+          "decided_at": null,
+          "ended_at": null,
+          "uncompensated": []
+        }"#]]);
+}
+
+#[test]
+fn one_that_waits_for_its_lock() {
+    let plan = saga("top-up.yaml");
+    let mut tx = begun(&plan);
+    tx.phase = Phase::Queued;
+    tx.lock = LockState::Waiting;
+    check(&tx, &plan, Detail::Summary, &expect![[r#"
+        {
+          "id": "tx_0cn9wdtmg00000r0800000001a",
+          "definition": "top-up",
+          "version": 1,
+          "key": "subscriber/491701234567",
+          "idempotency_key": "order-7",
           "state": "waiting",
           "outcome": null,
           "reason": null,
@@ -174,27 +348,6 @@ fn an_aborted_one_that_is_still_undoing() {
           "ended_at": null,
           "uncompensated": []
         }"#]]);
-}
-
-#[test]
-fn one_that_waits_for_a_participant_says_since_when() {
-    let plan = saga("tariff-change.yaml");
-    let mut tx = begun(&plan);
-    tx.steps[0].status = Status::Active;
-    tx.steps[0].branch = Branch::Parked;
-    for n in 0..3u64 {
-        tx.attempts.push(Attempt { n: n as u32 + 1, ..attempt(0, Outcome::Failed, 0, 1_000 + n * 10_000, 300) });
-    }
-    check(&tx, &plan, Detail::Summary, &expect![[r#""#]]);
-}
-
-#[test]
-fn one_that_waits_for_its_lock() {
-    let plan = saga("top-up.yaml");
-    let mut tx = begun(&plan);
-    tx.phase = Phase::Queued;
-    tx.lock = LockState::Waiting;
-    check(&tx, &plan, Detail::Summary, &expect![[r#""#]]);
 }
 
 #[test]
@@ -221,7 +374,94 @@ fn one_whose_undo_needs_a_person_and_what_people_did() {
         since: at(60_000_000),
     });
     tx.acts.push(Act { at: at(61_000_000), verb: "resolve".into(), who: "eve@ops".into(), why: "by \"hand\"".into() });
-    check(&tx, &plan, Detail::Full, &expect![[r#""#]]);
+    check(&tx, &plan, Detail::Full, &expect![[r#"
+        {
+          "id": "tx_0cn9wdtmg00000r0800000001a",
+          "definition": "top-up",
+          "version": 1,
+          "key": "subscriber/491701234567",
+          "idempotency_key": "order-7",
+          "state": "needs_attention",
+          "outcome": "aborted",
+          "reason": "timed_out",
+          "cause": null,
+          "waits_for": {
+            "kind": "backoff",
+            "name": "payments",
+            "since": "2026-11-23T12:04:11.000000Z"
+          },
+          "attention": {
+            "cause": "undo_fails",
+            "step": "charge",
+            "direction": "compensate",
+            "still_trying": true,
+            "next_at": "2026-11-23T12:05:20.000000Z",
+            "detail": "422 ten times",
+            "since": "2026-11-23T12:04:41.000000Z"
+          },
+          "began_at": "2026-11-23T12:03:41.000000Z",
+          "decided_at": "2026-11-23T12:04:11.000000Z",
+          "ended_at": null,
+          "output": null,
+          "uncompensated": [
+            "credit"
+          ],
+          "deadline": "2026-11-23T12:04:11.000000Z",
+          "priority": "normal",
+          "lock": "balance",
+          "cancel_wish": false,
+          "input": {
+            "amount_minor": 1000,
+            "card_token": "***",
+            "currency": "EUR",
+            "msisdn": "491701234567"
+          },
+          "steps": [
+            {
+              "name": "charge",
+              "state": "compensating",
+              "participant": "payments",
+              "call_key": "0cn9wdtmg00000r0800000001a-0c2",
+              "optional": false,
+              "may_have_executed": true,
+              "by_hand": false,
+              "result": null,
+              "attempts": []
+            },
+            {
+              "name": "credit",
+              "state": "given_up",
+              "participant": "billing",
+              "call_key": "0cn9wdtmg00000r0800000001a-1c0",
+              "optional": false,
+              "may_have_executed": false,
+              "by_hand": false,
+              "result": null,
+              "attempts": []
+            },
+            {
+              "name": "notify",
+              "state": "pending",
+              "participant": "sms",
+              "call_key": "0cn9wdtmg00000r0800000001a-2c0",
+              "optional": true,
+              "may_have_executed": false,
+              "by_hand": false,
+              "result": null,
+              "attempts": []
+            }
+          ],
+          "attempts_not_kept": 0,
+          "signals": [],
+          "acts": [
+            {
+              "at": "2026-11-23T12:04:42.000000Z",
+              "verb": "resolve",
+              "who": "eve@ops",
+              "why": "by \"hand\""
+            }
+          ]
+        }"#]]);
 }
 
 #[test]
@@ -232,7 +472,28 @@ fn trailing_optional_work_is_running_whatever_it_waits_for() {
     tx.ended_at = Timestamp::ZERO;
     tx.steps[2] = StepState { status: Status::Active, branch: Branch::Parked, ..StepState::default() };
     tx.attempts.pop();
-    check(&tx, &plan, Detail::Summary, &expect![[r#""#]]);
+    check(&tx, &plan, Detail::Summary, &expect![[r#"
+        {
+          "id": "tx_0cn9wdtmg00000r0800000001a",
+          "definition": "top-up",
+          "version": 1,
+          "key": "subscriber/491701234567",
+          "idempotency_key": "order-7",
+          "state": "running",
+          "outcome": "completed",
+          "reason": null,
+          "cause": null,
+          "waits_for": {
+            "kind": "participant",
+            "name": "sms",
+            "since": "2026-11-23T12:03:41.011600Z"
+          },
+          "attention": null,
+          "began_at": "2026-11-23T12:03:41.000000Z",
+          "decided_at": "2026-11-23T12:03:41.012000Z",
+          "ended_at": null,
+          "uncompensated": []
+        }"#]]);
 }
 
 #[test]

@@ -193,8 +193,8 @@ pub(super) fn judge(book: &mut Notebook, tx: &Transaction, saga: &Saga, place: &
             (Status::Compensated, _) => ("steps compensated", true),
             (Status::GivenUp, _) => ("undos given up by a person", true),
             (_, Undo::Nothing) if state.has_effect() => ("steps with nothing to undo", true),
-            _ if state.has_effect() && state.by_hand => ("steps decided by a person", true),
-            _ => ("steps compensated", false),
+            _ if state.by_hand && !state.has_effect() => ("steps that a person says were not done", true),
+            _ => ("", false),
         };
         if excused {
             book.looked_at(UNDONE, count, 1);

@@ -6,7 +6,7 @@
 //! a lot costs one reading of the journal. Left out: what the resulting state must look like (`live`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hashbrown::HashMap;
 use journal::{BatchHash, Opened, Recovered, RecoveredBatch, Start, Starts};

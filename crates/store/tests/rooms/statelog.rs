@@ -142,6 +142,41 @@ fn a_delete_of_a_row_in_an_old_segment_is_never_forgotten() {
 }
 
 #[test]
+fn a_key_that_came_back_and_went_again_stays_away() {
+    // It comes back some checkpoints after it went, and is then left alone or written in every checkpoint, also in the
+    // one that gives its delete up.
+    for (gap, written_again) in [(1, false), (2, false), (3, false), (4, false), (1, true), (2, true)] {
+        let dir = tempfile::tempdir().expect("dir");
+        let log = reopen(dir.path(), 0);
+        let base: Vec<_> = (0..400_u64).map(|key| (key, Some(vec![1; 3000]))).collect();
+        checkpoint(&log, 1, &base);
+        let mut seq = 1;
+        // Enough of it empties every segment that was written meanwhile, and leaves the first ones as they are.
+        let mut churn = |rounds: u64, more: &[(u64, Option<Vec<u8>>)]| {
+            for _ in 0..rounds {
+                seq += 1;
+                let mut changes: Vec<_> = (0..30).map(|n| (10_000 + n, Some(vec![seq as u8; 2000]))).collect();
+                changes.extend_from_slice(more);
+                checkpoint(&log, seq, &changes);
+            }
+            seq
+        };
+        let back = [(5, Some(vec![2; 100]))];
+        churn(6, &[]);
+        churn(1, &[(5, None)]);
+        churn(gap, &[]);
+        churn(1, &back);
+        churn(20, if written_again { &back } else { &[] });
+        churn(1, &[(5, None)]);
+        let seq = churn(20, &[]);
+        drop(log);
+        let log = reopen(dir.path(), seq);
+        assert_eq!(log.read(5).expect("read"), None, "back after {gap}, written again: {written_again}");
+        assert_eq!(log.stats().rows, 399 + 30);
+    }
+}
+
+#[test]
 fn dead_space_is_reclaimed_and_deletes_do_not_come_back() {
     let dir = tempfile::tempdir().expect("dir");
     let mut log = reopen(dir.path(), 0);

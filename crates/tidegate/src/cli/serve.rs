@@ -185,7 +185,9 @@ impl Signals {
 fn start_log(filter: &str, json: bool) -> Result<(), Failed> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .map_err(|e| Failed::new(Exit::Refused, format!("log is \"{filter}\": {e}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr)
+        // Colours are for people, not for files.
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let started = if json { log.json().try_init() } else { log.try_init() };
     started.map_err(|e| Failed::new(Exit::Refused, format!("the log cannot start: {e}")))
 }
