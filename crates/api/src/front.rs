@@ -201,7 +201,8 @@ async fn connection(seat: Seat, stream: TcpStream, peer: IpAddr) {
         .max_concurrent_streams(1_024)
         .keep_alive_interval(settings.idle_timeout)
         .keep_alive_timeout(Duration::from_secs(20));
-    let is_draining = Rc::new(Cell::new(false));
+    // Who comes during the drain is still told so: such a connection ends after its first answer.
+    let is_draining = Rc::new(Cell::new(settings.drain.has_begun()));
     let service = {
         let (front, is_draining) = (Rc::clone(&front), Rc::clone(&is_draining));
         service_fn(move |request| {
@@ -220,7 +221,7 @@ async fn connection(seat: Seat, stream: TcpStream, peer: IpAddr) {
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = settings.drain.begun() => {
+        () = settings.drain.begun(), if !is_draining.get() => {
             is_draining.set(true);
             connection.as_mut().graceful_shutdown();
             connection.await

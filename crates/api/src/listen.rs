@@ -104,9 +104,15 @@ pub struct Listening {
     /// What the runtime runs on every worker, inside a `LocalSet`.
     pub serve: Serve,
     shared: Arc<Shared>,
+    first: Arc<Socket>,
 }
 
 impl Listening {
+    /// Takes connections from now on, also before the first worker gets to accept them: who says "ready" calls it.
+    pub fn open(&self) -> Result<(), ListenError> {
+        self.first.listen(BACKLOG).map_err(|source| ListenError { at: self.address, source })
+    }
+
     /// Requests that are not answered yet.
     pub fn open_requests(&self) -> usize {
         self.shared.open_requests()
@@ -119,7 +125,7 @@ impl std::fmt::Debug for Listening {
     }
 }
 
-/// Takes the port. Connections are refused until the runtime starts what serves it.
+/// Takes the port. Connections are refused until [`Listening::open`], or until the runtime starts what serves it.
 pub fn listen(settings: ListenSettings) -> Result<Listening, ListenError> {
     let failed = |source| ListenError { at: settings.listen, source };
     // With SO_REUSEPORT alone two nodes would share a port in silence. A first bind without it finds the other one.
@@ -128,16 +134,16 @@ pub fn listen(settings: ListenSettings) -> Result<Listening, ListenError> {
     let bound = probe.local_addr().map_err(failed)?;
     let address = bound.as_socket().ok_or_else(|| failed(std::io::ErrorKind::AddrNotAvailable.into()))?;
     drop(probe);
-    // Bound without listening: holds the port as long as `serve` lives, takes no connection.
-    let holder = shared_socket(address).map_err(failed)?;
+    // The first worker's. Until it listens it holds the port and refuses connections.
+    let first = Arc::new(shared_socket(address).map_err(failed)?);
     let shared = Arc::new(Shared::default());
     let (settings, for_workers) = (Arc::new(settings), Arc::clone(&shared));
-    let holder = Arc::new(holder);
+    let of_worker = Arc::clone(&first);
     let serve: Serve = Arc::new(move |worker, engine| {
-        let (settings, shared, holder) = (Arc::clone(&settings), Arc::clone(&for_workers), Arc::clone(&holder));
+        let (settings, shared, first) = (Arc::clone(&settings), Arc::clone(&for_workers), Arc::clone(&of_worker));
         Box::pin(async move {
-            let _holder = holder;
-            let opened = shared_socket(address).and_then(|socket| {
+            let socket = if worker == 0 { first.try_clone() } else { shared_socket(address) };
+            let opened = socket.and_then(|socket| {
                 socket.listen(BACKLOG)?;
                 tokio::net::TcpListener::from_std(socket.into())
             });
@@ -147,7 +153,7 @@ pub fn listen(settings: ListenSettings) -> Result<Listening, ListenError> {
             }
         })
     });
-    Ok(Listening { address, serve, shared })
+    Ok(Listening { address, serve, shared, first })
 }
 
 /// Connections that the kernel holds for a worker that is busy.
@@ -176,9 +182,7 @@ mod tests {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let Ok(first) = listen(ListenSettings::new(any)) else { panic!("a port is free") };
         assert_ne!(first.address.port(), 0);
-        // A worker that listens there is what the second node finds.
-        let Ok(worker) = shared_socket(first.address) else { panic!("the port is ours") };
-        assert!(worker.listen(1).is_ok());
+        assert!(first.open().is_ok());
         let Err(why) = listen(ListenSettings::new(first.address)) else { panic!("taken twice") };
         assert!(why.to_string().starts_with("cannot listen on 127.0.0.1:"), "{why}");
     }

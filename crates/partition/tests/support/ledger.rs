@@ -148,6 +148,7 @@ impl Ledger {
                 deed.completed = completed;
                 deed.settles_at = deed.settles_at.max(now.after(participant.settles_within));
             }
+            (Direction::Call, Tells::Proof) if deed.settles_at <= now && !participant.undo_blocks_do => deed.may = false,
             (Direction::Compensate, Tells::Unknown) => deed.undo_may = true,
             _ => {}
         }
@@ -235,6 +236,8 @@ pub enum Tells {
     Done,
     /// It was taken, and nothing was done by this attempt.
     No,
+    /// As declared: nothing was done for this call key.
+    Proof,
     Unknown,
 }
 

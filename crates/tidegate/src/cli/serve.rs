@@ -129,6 +129,7 @@ pub(super) fn serve(args: &ServeArgs) -> Ended {
     let components =
         runtime::Components { renderer: api::view::render, serve: Some(std::sync::Arc::clone(&listening.serve)) };
     let engine = runtime::Engine::start(settings, components).map_err(|e| refused(&e))?;
+    listening.open().map_err(|e| refused(&e))?;
     note(&format!(
         "ready in {}   http://{}   loopback only, no token needed",
         duration(begun.elapsed()),
