@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use http_body::Body as _;
 use runtime::report::{Family, FamilyKind, SampleValue};
 use runtime::{Accepted, Engine};
 use tokio::io::AsyncWriteExt as _;
@@ -69,7 +69,11 @@ impl Shared {
                 kind: FamilyKind::Counter,
                 samples,
             },
-            gauge("tidegate_http_requests_open", "Requests not answered yet, waiting ones included.", self.open_requests()),
+            gauge(
+                "tidegate_http_requests_open",
+                "Requests not answered yet, waiting ones included.",
+                self.open_requests(),
+            ),
             gauge("tidegate_http_connections", "Open connections.", self.connections.load(Ordering::Relaxed)),
             Family {
                 name: "tidegate_http_connections_refused_total",
@@ -193,8 +197,7 @@ async fn connection(seat: Seat, stream: TcpStream, peer: IpAddr) {
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.idle_timeout)
-        .max_buf_size(settings.header_bytes_max.max(8_192))
-        .pipeline_flush(true);
+        .max_buf_size(settings.header_bytes_max.max(8_192));
     http.http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(settings.header_bytes_max).unwrap_or(u32::MAX))
@@ -247,7 +250,9 @@ async fn serve(front: &Rc<Front>, peer: IpAddr, request: Request<Incoming>) -> R
     let (parts, body) = request.into_parts();
     let (op, answered) = match router::find(&parts.method, parts.uri.path()) {
         // How it is must be known when it is full, too.
-        Found::Op(op, _) if before >= front.settings.requests_max && !matches!(op, Op::Alive | Op::Ready | Op::Metrics) => {
+        Found::Op(op, _)
+            if before >= front.settings.requests_max && !matches!(op, Op::Alive | Op::Ready | Op::Metrics) =>
+        {
             let full = Problem::new(Code::Unavailable, "the node has as many requests open as it may have");
             (op, Err(full.retry(Duration::from_secs(1), Accepted::No)))
         }

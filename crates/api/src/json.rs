@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn milliseconds_keep_their_microseconds() {
-        for (us, want) in [(0, "0"), (7, "0.007"), (1_000, "1"), (4_712, "4.712"), (10_500, "10.5"), (90_010, "90.01")] {
+        for (us, want) in [(0, "0"), (7, "0.007"), (1_000, "1"), (4_712, "4.712"), (10_500, "10.5"), (90_010, "90.01")]
+        {
             let mut out = Vec::new();
             write_ms(us, &mut out);
             assert_eq!(String::from_utf8_lossy(&out), want);

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use runtime::settings::Serve;
@@ -60,23 +61,31 @@ impl ListenSettings {
 
 /// Tells the front to take no new work: `/readyz` is 503, submissions are refused, connections end after their answer.
 #[derive(Clone, Debug)]
-pub struct Drain(Arc<watch::Sender<bool>>);
+pub struct Drain(Arc<DrainState>);
+
+#[derive(Debug)]
+struct DrainState {
+    /// Read by every request: no lock.
+    begun: AtomicBool,
+    tell: watch::Sender<bool>,
+}
 
 impl Drain {
     pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
+        Self(Arc::new(DrainState { begun: AtomicBool::new(false), tell: watch::Sender::new(false) }))
     }
 
     pub fn begin(&self) {
-        self.0.send_replace(true);
+        self.0.begun.store(true, Ordering::Release);
+        self.0.tell.send_replace(true);
     }
 
     pub fn has_begun(&self) -> bool {
-        *self.0.borrow()
+        self.0.begun.load(Ordering::Acquire)
     }
 
     pub(crate) async fn begun(&self) {
-        let mut told = self.0.subscribe();
+        let mut told = self.0.tell.subscribe();
         // The sender is ours: it cannot go away while we wait.
         let _ = told.wait_for(|begun| *begun).await;
     }

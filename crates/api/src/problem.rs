@@ -47,7 +47,12 @@ pub(crate) enum At {
     Parameter(String),
     Header(&'static str),
     /// A file to apply: path, line, column, and the code of the finding.
-    File { path: String, line: u64, column: u64, code: String },
+    File {
+        path: String,
+        line: u64,
+        column: u64,
+        code: String,
+    },
     /// An object in force that differs from the one to apply.
     Object(String),
 }
@@ -76,7 +81,8 @@ impl Problem {
     /// A member of the query is wrong.
     pub(crate) fn parameter(name: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self::new(Code::BadRequest, format!("the parameter \"{name}\" {detail}")).at(At::Parameter(name.to_owned()), detail)
+        Self::new(Code::BadRequest, format!("the parameter \"{name}\" {detail}"))
+            .at(At::Parameter(name.to_owned()), detail)
     }
 
     pub(crate) fn at(mut self, at: At, detail: impl Into<String>) -> Self {

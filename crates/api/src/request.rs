@@ -33,10 +33,9 @@ pub(crate) async fn read(body: Incoming, max: usize, within: Duration) -> Result
     }
     match tokio::time::timeout(within, collect(body, max)).await {
         Ok(read) => read,
-        Err(_) => Err(Problem::new(
-            Code::RequestTimeout,
-            format!("the body did not arrive within {} s", within.as_secs()),
-        )),
+        Err(_) => {
+            Err(Problem::new(Code::RequestTimeout, format!("the body did not arrive within {} s", within.as_secs())))
+        }
     }
 }
 
@@ -44,9 +43,7 @@ async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut rest: Option<BytesMut> = None;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|e| {
-            Problem::new(Code::BadRequest, format!("the body broke off: {e}"))
-        })?;
+        let frame = frame.map_err(|e| Problem::new(Code::BadRequest, format!("the body broke off: {e}")))?;
         let Ok(data) = frame.into_data() else { continue };
         let have = rest.as_ref().map_or(first.len(), BytesMut::len);
         if have + data.len() > max {
@@ -138,7 +135,9 @@ impl<'m> Fields<'m> {
         match self.value(name) {
             None => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text)),
-            Some(other) => Err(Problem::field(self.pointer(name), format!("is of type {}, it must be a string", other.kind()))),
+            Some(other) => {
+                Err(Problem::field(self.pointer(name), format!("is of type {}, it must be a string", other.kind())))
+            }
         }
     }
 
@@ -163,7 +162,10 @@ impl<'m> Fields<'m> {
     pub(crate) fn maybe_duration(&self, name: &str) -> Result<Option<Duration>, Problem> {
         let Some(text) = self.maybe_text(name)? else { return Ok(None) };
         model::parse_duration(text).map(Some).ok_or_else(|| {
-            Problem::field(self.pointer(name), format!("is \"{text}\", it must be a duration such as 1500ms, 30s, 2m, 72h, 10d"))
+            Problem::field(
+                self.pointer(name),
+                format!("is \"{text}\", it must be a duration such as 1500ms, 30s, 2m, 72h, 10d"),
+            )
         })
     }
 
@@ -185,8 +187,9 @@ impl<'m> Fields<'m> {
     }
 
     pub(crate) fn reason(&self) -> Result<&'m str, Problem> {
-        self.maybe_reason()?
-            .ok_or_else(|| Problem::field(self.pointer("reason"), "is missing").hint("say why: it goes into the history"))
+        self.maybe_reason()?.ok_or_else(|| {
+            Problem::field(self.pointer("reason"), "is missing").hint("say why: it goes into the history")
+        })
     }
 }
 
@@ -226,7 +229,10 @@ impl<'q> Query<'q> {
             None => Ok(unless_said),
             Some("0") => Ok(Duration::ZERO),
             Some(text) => model::parse_duration(text).filter(|wait| *wait <= WAIT_MAX).ok_or_else(|| {
-                Problem::parameter("wait", format!("is \"{text}\", it must be 0 or a duration up to 60s, such as 500ms or 10s"))
+                Problem::parameter(
+                    "wait",
+                    format!("is \"{text}\", it must be 0 or a duration up to 60s, such as 500ms or 10s"),
+                )
             }),
         }
     }
@@ -279,7 +285,8 @@ pub(crate) fn unquote(text: &str) -> Result<CompactString, Problem> {
         None => Cow::Borrowed(text),
         // A string of structured fields: `\"` and `\\` are its only escapes.
         Some(rest) => {
-            let quoted = rest.strip_suffix('"').ok_or_else(|| bad_key("begins with a quote and does not end with one"))?;
+            let quoted =
+                rest.strip_suffix('"').ok_or_else(|| bad_key("begins with a quote and does not end with one"))?;
             if quoted.contains('\\') {
                 Cow::Owned(quoted.replace("\\\"", "\"").replace("\\\\", "\\"))
             } else {
@@ -305,7 +312,9 @@ pub(crate) fn actor(headers: &HeaderMap, peer: IpAddr) -> Result<CompactString, 
     let text = value.to_str().map(str::trim).unwrap_or_default();
     if text.is_empty() || text.len() > 128 {
         let why = "must be 1 to 128 visible ASCII characters";
-        return Err(Problem::new(Code::BadRequest, format!("the Tidegate-Actor {why}")).at(At::Header("Tidegate-Actor"), why));
+        return Err(
+            Problem::new(Code::BadRequest, format!("the Tidegate-Actor {why}")).at(At::Header("Tidegate-Actor"), why)
+        );
     }
     Ok(CompactString::new(text))
 }
@@ -372,7 +381,10 @@ mod tests {
         for bad in ["wait=61s", "wait=5", "wait=-1s", "wait=", "wiat=1s", "wait=1s&wait=2s"] {
             assert!(wait(bad).starts_with("400 "), "{bad}: {}", wait(bad));
         }
-        assert_eq!(detail(Query::of(Some("key=a%2Fb+c"), &["key"]).map(|q| q.get("key").map(str::to_owned))), "Some(\"a/b c\")");
+        assert_eq!(
+            detail(Query::of(Some("key=a%2Fb+c"), &["key"]).map(|q| q.get("key").map(str::to_owned))),
+            "Some(\"a/b c\")"
+        );
         assert!(detail(Query::of(Some("key=%ff"), &["key"])).starts_with("400 "));
     }
 
@@ -386,7 +398,10 @@ mod tests {
         assert_eq!(detail(fields.text("input")), "400 /input is missing");
         assert_eq!(detail(fields.maybe_u32("version")), "400 /version is 0, it must be a whole number from 1");
         assert!(detail(fields.maybe_duration("timeout")).starts_with("400 /timeout is \"soon\""));
-        assert!(detail(fields.maybe_word("priority", &["low"])).starts_with("400 /priority is \"max\", it must be one of low"));
+        assert!(
+            detail(fields.maybe_word("priority", &["low"]))
+                .starts_with("400 /priority is \"max\", it must be one of low")
+        );
         assert_eq!(detail(Fields::of(&map, "", &known[1..])), "400 /definition is not a field of this request");
         assert!(detail(object(b"", Empty::IsAnError)).starts_with("400 "));
         assert_eq!(detail(object(b"", Empty::IsNoFields)), "{}");

@@ -233,7 +233,9 @@ mod tests {
         assert_eq!(of(Method::DELETE, "/v1/transactions"), Found::OtherMethod("GET, HEAD, POST"));
         assert_eq!(of(Method::GET, "/v1/apply"), Found::OtherMethod("POST"));
         assert_eq!(of(Method::POST, "/healthz"), Found::OtherMethod("GET, HEAD"));
-        for nothing in ["/", "/v1", "/v1/transactions/", "/v1/transactions/a/b", "/V1/transactions", "/v1/definitions//pause"] {
+        for nothing in
+            ["/", "/v1", "/v1/transactions/", "/v1/transactions/a/b", "/V1/transactions", "/v1/definitions//pause"]
+        {
             assert_eq!(of(Method::GET, nothing), Found::Nothing, "{nothing}");
         }
     }

@@ -13,9 +13,9 @@ mod submit;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use http::StatusCode;
 use http::request::Parts;
 use http_body::Body as _;
-use http::StatusCode;
 use hyper::body::Incoming;
 use model::TxId;
 use runtime::Answer;

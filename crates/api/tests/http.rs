@@ -155,7 +155,9 @@ impl Node {
     }
 
     fn submit(&self, key: &str, amount_minor: i64, query: &str) -> Answer {
-        let body = format!(r#"{{"definition":"credit","input":{{"account":"a","amount_minor":{amount_minor},"token":"t0p"}}}}"#);
+        let body = format!(
+            r#"{{"definition":"credit","input":{{"account":"a","amount_minor":{amount_minor},"token":"t0p"}}}}"#
+        );
         self.post(&format!("/v1/transactions{query}"), &[("Idempotency-Key", key)], &body)
     }
 }
@@ -171,7 +173,11 @@ impl Answer {
     fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-        let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { unchunk(body) } else { body.to_owned() };
+        let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+            unchunk(body)
+        } else {
+            body.to_owned()
+        };
         Self { status, head: head.to_owned(), body }
     }
 
@@ -234,7 +240,10 @@ fn a_submission_is_answered_with_its_outcome_and_a_repeat_with_the_same() {
     assert!(!full.body.contains("t0p"), "a sensitive input is shown nowhere");
     let found = node.get("/v1/transactions?idempotency_key=k1").json();
     assert_eq!(found["items"][0]["id"], tx["id"]);
-    assert_eq!(node.get("/v1/transactions/count?group_by=definition").json()["items"][0], json!({"definition": "credit", "count": 1}));
+    assert_eq!(
+        node.get("/v1/transactions/count?group_by=definition").json()["items"][0],
+        json!({"definition": "credit", "count": 1})
+    );
 }
 
 #[test]
@@ -248,10 +257,16 @@ fn what_is_wrong_is_said_with_its_place_and_nothing_is_accepted() {
     assert_eq!(code(submit("[]")), (400, "body-invalid".into()));
     assert_eq!(code(submit(r#"{"definition":"credit","inptu":{}}"#)), (400, "body-invalid".into()));
     assert_eq!(code(submit(r#"{"definition":"nope"}"#)), (404, "definition-not-found".into()));
-    assert_eq!(code(submit(&format!(r#"{{"definition":"credit","input":{}}}"#, "[".repeat(40)))), (400, "json-invalid".into()));
+    assert_eq!(
+        code(submit(&format!(r#"{{"definition":"credit","input":{}}}"#, "[".repeat(40)))),
+        (400, "json-invalid".into())
+    );
     assert_eq!(code(node.submit("k", 1000, "?wait=90s")), (400, "bad-request".into()));
     assert_eq!(code(node.submit("k", 1000, "?wiat=1s")), (400, "bad-request".into()));
-    assert_eq!(code(node.ask("POST", "/v1/transactions", &[key, ("Content-Type", "text/plain")], Some("{}"))), (415, "unsupported-media-type".into()));
+    assert_eq!(
+        code(node.ask("POST", "/v1/transactions", &[key, ("Content-Type", "text/plain")], Some("{}"))),
+        (415, "unsupported-media-type".into())
+    );
     assert_eq!(code(node.get("/v1/transactions/tx_1")), (400, "bad-request".into()));
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
     let never_begun = model::TxId::new(model::Timestamp(now), 0, model::PartitionId(1), 1, 999_999);
@@ -260,7 +275,10 @@ fn what_is_wrong_is_said_with_its_place_and_nothing_is_accepted() {
     assert_eq!(code(node.get("/v1/locks")), (404, "not-yet".into()));
     assert_eq!(code(node.get("/nothing")), (404, "not-found".into()));
     let method = node.ask("PUT", "/v1/transactions", &[], Some(""));
-    assert_eq!((method.header("allow"), method.problem()), (Some("GET, HEAD, POST"), (405, "method-not-allowed".into())));
+    assert_eq!(
+        (method.header("allow"), method.problem()),
+        (Some("GET, HEAD, POST"), (405, "method-not-allowed".into()))
+    );
 
     let small = node.submit("k", 50, "");
     assert_eq!(small.problem(), (422, "input-invalid".into()));
@@ -272,19 +290,27 @@ fn what_is_wrong_is_said_with_its_place_and_nothing_is_accepted() {
 #[test]
 fn a_batch_answers_every_line_in_its_order() {
     let node = Node::applied();
-    let line = |key: &str| format!(r#"{{"idempotency_key":"{key}","definition":"credit","input":{{"account":"{key}","amount_minor":100}}}}"#);
+    let line = |key: &str| {
+        format!(
+            r#"{{"idempotency_key":"{key}","definition":"credit","input":{{"account":"{key}","amount_minor":100}}}}"#
+        )
+    };
     let mut lines: Vec<String> = (0..600).map(|n| line(&format!("b{n}"))).collect();
     lines[7] = "not json".into();
     lines[8] = String::new();
     let body = lines.join("\n");
     let answer = node.ask("POST", "/v1/transactions/batch", &[("Content-Type", "application/x-ndjson")], Some(&body));
     assert_eq!(answer.status, 200);
-    let out: Vec<Value> = answer.body.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect();
+    let out: Vec<Value> =
+        answer.body.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect();
     let numbers: Vec<u64> = out.iter().filter_map(|l| l["line"].as_u64()).collect();
     let wanted: Vec<u64> = (1..=600).filter(|n| *n != 9).collect();
     assert_eq!(numbers, wanted);
     assert_eq!(out[7]["problem"]["type"], "/problems/json-invalid");
-    assert!(out.iter().enumerate().all(|(n, l)| n == 7 || (l["id"].is_string() && l["replayed"] == false)), "neighbours are fine");
+    assert!(
+        out.iter().enumerate().all(|(n, l)| n == 7 || (l["id"].is_string() && l["replayed"] == false)),
+        "neighbours are fine"
+    );
     let json = node.ask("POST", "/v1/transactions/batch", &[("Content-Type", "application/json")], Some("{}"));
     assert_eq!(json.problem(), (415, "unsupported-media-type".into()));
 }
@@ -301,7 +327,10 @@ fn one_that_waits_is_accepted_then_signalled_or_cancelled() {
     let tx = waiting.json();
     let id = tx["id"].as_str().unwrap_or_default().to_owned();
     assert_eq!(waiting.header("location"), Some(format!("/v1/transactions/{id}").as_str()));
-    assert_eq!((&tx["state"], &tx["waits_for"]["kind"], &tx["waits_for"]["name"]), (&json!("waiting"), &json!("signal"), &json!("go")));
+    assert_eq!(
+        (&tx["state"], &tx["waits_for"]["kind"], &tx["waits_for"]["name"]),
+        (&json!("waiting"), &json!("signal"), &json!("go"))
+    );
 
     let signal = json!({"definition": "waiting", "key": "n/1", "signal": "go", "body": {"by": "house"}}).to_string();
     assert_eq!(node.post("/v1/signals", &[], &signal).problem().1, "idempotency-key-missing");
@@ -324,7 +353,10 @@ fn one_that_waits_is_accepted_then_signalled_or_cancelled() {
 fn definitions_and_participants_are_shown_and_paused() {
     let node = Node::applied();
     let one = node.get("/v1/definitions/credit").json();
-    assert_eq!((&one["active_version"], &one["versions"][0]["input"]["required"]), (&json!(1), &json!(["account", "amount_minor"])));
+    assert_eq!(
+        (&one["active_version"], &one["versions"][0]["input"]["required"]),
+        (&json!(1), &json!(["account", "amount_minor"]))
+    );
     assert_eq!(node.get("/v1/definitions/credit/versions/1").json()["text"], SAGA);
     assert_eq!(node.get("/v1/definitions/credit/versions/2").problem().0, 404);
     assert_eq!(node.post("/v1/definitions/credit/pause", &[], "{}").problem().0, 400);
@@ -343,7 +375,10 @@ fn definitions_and_participants_are_shown_and_paused() {
     let invalid = node.post("/v1/apply?dry_run=true", &[], &broken);
     assert_eq!(invalid.problem(), (422, "files-invalid".into()));
     let document = invalid.json();
-    assert_eq!((&document["errors"][0]["path"], &document["diagnostics"][0]["severity"]), (&json!("credit.yaml"), &json!("error")));
+    assert_eq!(
+        (&document["errors"][0]["path"], &document["diagnostics"][0]["severity"]),
+        (&json!("credit.yaml"), &json!("error"))
+    );
     assert!(document["text"].as_str().is_some_and(|text| text.contains("credit.yaml:")), "{document}");
 }
 
@@ -360,7 +395,11 @@ fn the_node_tells_how_it_is_and_what_its_contract_is() {
     assert_eq!(node.get("/problems/none").problem().0, 404);
     let metrics = node.get("/metrics");
     assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
-    assert!(metrics.body.contains("tidegate_http_requests_total{operation=\"ready\",status=\"2xx\"} 1"), "{}", metrics.body);
+    assert!(
+        metrics.body.contains("tidegate_http_requests_total{operation=\"ready\",status=\"2xx\"} 1"),
+        "{}",
+        metrics.body
+    );
 }
 
 #[test]
@@ -371,7 +410,10 @@ fn bodies_and_heads_are_bounded() {
         front.body_timeout = Duration::from_millis(200);
     });
     let large = format!(r#"{{"definition":"{}"}}"#, "x".repeat(2_000));
-    assert_eq!(node.post("/v1/transactions", &[("Idempotency-Key", "k")], &large).problem(), (413, "body-too-large".into()));
+    assert_eq!(
+        node.post("/v1/transactions", &[("Idempotency-Key", "k")], &large).problem(),
+        (413, "body-too-large".into())
+    );
     let slow = node.raw(b"POST /v1/transactions HTTP/1.1\r\nHost: n\r\nIdempotency-Key: k\r\nConnection: close\r\nContent-Length: 9\r\n\r\n{");
     assert_eq!(slow.problem(), (408, "request-timeout".into()));
     let head = node.ask("GET", "/healthz", &[("X-Long", &"x".repeat(8_300))], None);

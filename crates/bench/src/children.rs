@@ -44,6 +44,11 @@ impl Role {
         Duration::from_millis(ticks * 10)
     }
 
+    /// Kills it where it stands, as a crash would.
+    pub(crate) fn kill(mut self) -> Result<(), String> {
+        self.child.kill().and_then(|()| self.child.wait()).map(|_| ()).map_err(|e| e.to_string())
+    }
+
     pub(crate) fn rss_peak_mib(&self) -> f64 {
         crate::figures::rss_peak_mib_of(&self.child.id().to_string())
     }

@@ -5,12 +5,17 @@
 
 #![forbid(unsafe_code)]
 
+mod backlog;
 mod bare;
 mod children;
+mod closed_loop;
 mod engine;
 mod figures;
+mod history;
 mod load;
+mod recovery;
 mod saga;
+mod waiting;
 mod wire;
 
 use std::path::PathBuf;
@@ -24,6 +29,12 @@ pub enum Bench {
     Engine(engine::Args),
     /// The same over HTTP between processes, beside a bare orchestrator that keeps nothing.
     Wire(wire::Args),
+    /// Kills a node with a million open transactions: how long until it serves again.
+    Recovery(recovery::Args),
+    /// A participant is down and millions of transactions park: memory, disk, the others, and the drain afterwards.
+    Backlog(backlog::Args),
+    /// Throughput with few and with many finished transactions remembered.
+    History(history::Args),
 }
 
 /// What every benchmark can be told.
@@ -60,6 +71,9 @@ pub fn run(bench: &Bench) -> Result<(), String> {
     match bench {
         Bench::Engine(args) => engine::run(args),
         Bench::Wire(args) => wire::run(args),
+        Bench::Recovery(args) => recovery::run(args),
+        Bench::Backlog(args) => backlog::run(args),
+        Bench::History(args) => history::run(args),
     }
 }
 
@@ -67,5 +81,8 @@ pub fn run(bench: &Bench) -> Result<(), String> {
 ///
 /// Call it first thing in `main` of every binary that can run a benchmark.
 pub fn play_part() -> Option<Result<(), String>> {
-    std::env::var(children::ROLE).ok().map(|role| wire::play(&role))
+    std::env::var(children::ROLE).ok().map(|role| match role.as_str() {
+        recovery::FILL | recovery::SERVE => recovery::play(&role),
+        _ => wire::play(&role),
+    })
 }

@@ -6,18 +6,20 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use compact_str::CompactString;
-use model::{Direction, Epoch, Incarnation, Seq, Timestamp};
+use model::{Direction, Epoch, Incarnation, Outcome, Seq, Timestamp};
 use plan::{Participant, PlanHash};
 
-use crate::command::{Begin, Command, Rejected};
+use crate::branch::{Branch, Status};
+use crate::command::{Begin, CallRef, Command, Rejected};
 use crate::decide::Decider;
 use crate::effect::Effect;
 use crate::entry::{Begun, Entry, EntryKind, Move, Moves};
 use crate::locks::WAITERS_MAX;
 use crate::state::{ApplyError, Missing, Partition, begin};
-use crate::transaction::{Attention, AttentionCause, LockState, Transaction};
+use crate::transaction::{Attempt, Attention, AttentionCause, LockState, Transaction};
 
 /// Raised when `decide` or `make` change their meaning (SEMANTICS 32).
 pub const SEMANTICS: u16 = 1;
@@ -84,7 +86,8 @@ impl Leader {
             Command::Grant(tx) if !self.partition.is_next_for_lock(tx) => return Err(Rejected::Stale),
             other => {
                 let tx = other.subject().unwrap_or_default();
-                let moves = self.change(tx, at, around, effects, |decider| decider.carry_out(other))?;
+                let told = Told::by(&other);
+                let moves = self.change(tx, at, around, effects, told, |decider| decider.carry_out(other))?;
                 EntryKind::Moves { tx, moves }
             }
         };
@@ -126,7 +129,7 @@ impl Leader {
         });
         let mut tx = begin(&begun, at, slot.saga.steps.len());
         let mut decider = Decider::new(&mut tx, &slot, at, self.partition.epoch, around, effects);
-        guarded(&mut decider, |d| {
+        guarded(&mut decider, Told::Nothing, |d| {
             if slot.saga.lock.is_some() && d.tx.key.is_some() {
                 d.make(if must_wait { Move::AwaitLock } else { Move::TakeLock })?;
             }
@@ -144,6 +147,7 @@ impl Leader {
         at: Timestamp,
         around: &dyn Surroundings,
         effects: &mut Vec<Effect>,
+        told: Told,
         act: impl FnOnce(&mut Decider<'_>) -> Result<(), Rejected>,
     ) -> Result<Moves, Rejected> {
         let mut live = self.partition.check_out(tx).map_err(|missing| match missing {
@@ -157,7 +161,7 @@ impl Leader {
         let effects_before = effects.len();
         let lock_before = live.lock;
         let mut decider = Decider::new(&mut live, &slot, at, self.partition.epoch, around, effects);
-        let result = guarded(&mut decider, act);
+        let result = guarded(&mut decider, told, act);
         let moves = std::mem::take(&mut decider.moves);
         match result {
             Err(rejected) if moves.is_empty() => {
@@ -201,13 +205,41 @@ pub fn effects_of(tx: &Transaction, partition: &Partition, around: &dyn Surround
     crate::decide::effects_of(tx, partition, around)
 }
 
+/// What a command tells that nobody will tell again, so that it must not be lost with the decision.
+#[derive(Clone, Copy)]
+enum Told {
+    Nothing,
+    /// This attempt is over.
+    Answered(CallRef),
+    /// This attempt never started.
+    Parked(CallRef),
+    /// Attempts of earlier epochs are over.
+    Restarted,
+}
+
+impl Told {
+    fn by(command: &Command) -> Self {
+        match command {
+            Command::Answered { call, .. } => Self::Answered(*call),
+            Command::Park(call) => Self::Parked(*call),
+            Command::Recover(_) => Self::Restarted,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// How long what was answered to a quarantined transaction may take to settle: its participant's own word for it
+/// may be what could not be looked up.
+const SETTLES_WITHIN_QUARANTINED: Duration = Duration::from_secs(3_600);
+
 /// Runs a decision; a panic quarantines this transaction and nothing else.
 fn guarded<'a>(
     decider: &mut Decider<'a>,
+    told: Told,
     act: impl FnOnce(&mut Decider<'a>) -> Result<(), Rejected>,
 ) -> Result<(), Rejected> {
     match catch_unwind(AssertUnwindSafe(|| act(decider))) {
-        Ok(Err(Rejected::Illegal(what))) if !decider.moves.is_empty() => decider.quarantine(&what),
+        Ok(Err(Rejected::Illegal(what))) if !decider.moves.is_empty() => decider.quarantine(&what, told),
         Ok(result) => result,
         Err(panic) => {
             let what = panic
@@ -215,13 +247,16 @@ fn guarded<'a>(
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("a panic without words");
-            decider.quarantine(what)
+            decider.quarantine(what, told)
         }
     }
 }
 
 impl Decider<'_> {
-    fn quarantine(&mut self, what: &str) -> Result<(), Rejected> {
+    fn quarantine(&mut self, what: &str, told: Told) -> Result<(), Rejected> {
+        if !matches!(told, Told::Nothing) {
+            self.keep_what_was(told)?;
+        }
         let attention = Attention {
             cause: AttentionCause::Quarantined,
             step: None,
@@ -230,5 +265,36 @@ impl Decider<'_> {
             since: self.at,
         };
         self.make(Move::Ask(attention))
+    }
+
+    /// Records without judging it that an attempt is over: nothing is outstanding that nobody will answer.
+    fn keep_what_was(&mut self, told: Told) -> Result<(), Rejected> {
+        for step in self.step_indices() {
+            let state = &self.tx.steps[usize::from(step)];
+            let Branch::Outstanding { epoch } = state.branch else { continue };
+            let direction = if state.status == Status::Undoing { Direction::Compensate } else { Direction::Call };
+            let call = self.call_ref(step, direction, state.attempts);
+            let outcome = match told {
+                Told::Answered(over) if over == call => Outcome::Unknown,
+                Told::Parked(over) if over == call => Outcome::Failed,
+                Told::Restarted if epoch < self.epoch => Outcome::Unknown,
+                _ => continue,
+            };
+            let attempt = Box::new(Attempt {
+                step,
+                direction,
+                n: state.attempts,
+                endpoint: state.endpoint,
+                started_at: self.at,
+                took_us: 0,
+                outcome,
+                status: 0,
+                counted: outcome == Outcome::Unknown,
+                detail: "its answer could not be judged".into(),
+            });
+            let settles_at = self.at.after(SETTLES_WITHIN_QUARANTINED);
+            self.make(Move::Answer { attempt, settles_at, proves_not_executed: false, result: None })?;
+        }
+        Ok(())
     }
 }

@@ -29,6 +29,12 @@ fn all_goes_well() {
         notify: done
         state
         ",
-        expect![[""]],
+        expect![[r#"
+            begin                        call charge#1
+            charge: done                 call credit#1
+            credit: done                 call notify#1; completed
+            notify: done                 ended
+            state                        ended, completed [charge done, credit done, notify done]
+        "#]],
     );
 }

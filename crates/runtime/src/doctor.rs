@@ -163,8 +163,7 @@ pub fn examine(data: &Path, settings: Settings, tell: &mut dyn FnMut(&Progress))
         }
     }
     let plans = declared::plans(&mut doctor, &tables, &outcomes);
-    let known = opened.is_some() && outcomes.iter().all(|outcome| outcome.state.is_some());
-    finished::check(&mut doctor, &doctor_data.join("history"), &plans, &outcomes, known);
+    finished::check(&mut doctor, &doctor_data.join("history"), &plans, &outcomes);
 
     let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(doctor.book.finish(doctor_data, took_ms))

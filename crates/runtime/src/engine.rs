@@ -71,7 +71,7 @@ impl Engine {
         until: Option<Until>,
         done: impl FnOnce(Result<Answer, Refusal>) + Send + 'static,
     ) -> Result<(), Refusal> {
-        let to = Responder::Call(Box::new(done));
+        let to = Responder::Call(crate::inbox::Callback::new(done));
         self.offer(order, Waiter { until, detail: Detail::Answer, replayed: false, to }).map(|_| ())
     }
 
@@ -81,16 +81,9 @@ impl Engine {
         let prepared = prepare(order, &tables, self.shared.partitions)?;
         let scope = prepared.scope;
         // A known key is answered before admission (SEMANTICS 26).
-        match self.shared.keys.reserve(scope, prepared.digest) {
-            None => {}
-            Some(Known::Pending { digest } | Known::Live { digest, .. }) if digest != prepared.digest => {
-                let first = match self.shared.keys.get(scope) {
-                    Some(Known::Live { id, .. }) => id,
-                    _ => TxId(0),
-                };
-                return Err(Refusal::KeyReused { first });
-            }
-            Some(Known::Live { id, .. }) => {
+        let follows = match self.shared.keys.reserve(scope, prepared.digest) {
+            None => false,
+            Some(Known::Begun { id, digest }) if digest == prepared.digest => {
                 bump(&self.shared.numbers.replayed);
                 let waiter = Waiter { replayed: true, ..waiter };
                 match self.shared.inbox_of(id) {
@@ -99,32 +92,40 @@ impl Engine {
                 }
                 return Ok(scope);
             }
+            Some(Known::Begun { id, .. }) => return Err(Refusal::KeyReused { first: id }),
             // It is on its way: this one follows, and finds it there.
+            Some(Known::Pending { digest }) if digest == prepared.digest => true,
             Some(Known::Pending { .. }) => {
-                self.shared.worker_of(prepared.partition).send(Note::Begin(Box::new(prepared), waiter));
-                return Ok(scope);
+                let what = "a submission with this idempotency key and another body is just being accepted";
+                return Err(Refusal::Conflict(what.into()));
             }
-        }
+        };
+        // Every submission looks into history itself, after it is counted as on its way: what ends from now on stays
+        // known by its key until this one has arrived.
         match self.ended(&prepared, &waiter) {
             Ok(None) => {}
             Ok(Some(answer)) => {
-                self.shared.keys.remove(scope);
+                self.shared.keys.give_up(scope);
                 bump(&self.shared.numbers.replayed);
                 waiter.to.send(Ok(answer));
                 return Ok(scope);
             }
             Err(refusal) => {
-                self.shared.keys.remove(scope);
+                self.shared.keys.give_up(scope);
                 return Err(refusal);
             }
         }
+        let inbox = self.shared.worker_of(prepared.partition);
+        if follows {
+            inbox.send(Note::Begin(Box::new(prepared), waiter));
+            return Ok(scope);
+        }
         if let Err(refusal) = self.admit() {
-            self.shared.keys.remove(scope);
+            self.shared.keys.give_up(scope);
             return Err(refusal);
         }
-        let inbox = self.shared.worker_of(prepared.partition);
         if inbox.begin(Note::Begin(Box::new(prepared), waiter)).is_err() {
-            self.shared.keys.remove(scope);
+            self.shared.keys.give_up(scope);
             bump(&self.shared.numbers.refused_full);
             let what = "the node has as many submissions waiting as it may".to_owned();
             return Err(Refusal::Full { what, retry_after: RETRY_SOON, accepted: Accepted::No });
@@ -176,15 +177,29 @@ impl Engine {
             retry_after: RETRY_SOON,
             accepted: Accepted::Unknown,
         };
+        // A submission that was known when it came, and that has ended since, is in history.
+        let found = |answer: Result<Answer, Refusal>| match answer {
+            Err(Refusal::NoTransaction(id)) => {
+                self.from_history(id, Detail::Answer).map(|answer| Answer { replayed: true, ..answer })
+            }
+            Ok(answer) if answer.body.is_empty() => {
+                self.from_history(answer.id, Detail::Answer).map(|found| Answer { replayed: answer.replayed, ..found })
+            }
+            answer => answer,
+        };
         if wait.is_zero() {
-            return answer.await.unwrap_or_else(|_| Err(gone()));
+            return answer.await.map_or_else(|_| Err(gone()), found);
         }
         match tokio::time::timeout(wait, answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
+            Ok(answer) => answer.map_or_else(|_| Err(gone()), found),
             // The end of the wait never ends the transaction: it is answered as it stands.
             Err(_) => match self.shared.keys.get(scope) {
-                Some(Known::Live { id, .. }) => self.get(id, Duration::ZERO, Until::Outcome, Detail::Answer).await,
-                Some(Known::Pending { .. }) => Err(gone()),
+                Some(Known::Begun { id, .. }) => self.get(id, Duration::ZERO, Until::Outcome, Detail::Answer).await,
+                Some(Known::Pending { .. }) => Err(Refusal::Unavailable {
+                    what: "it is not durable yet; ask again with the same idempotency key".into(),
+                    retry_after: RETRY_SOON,
+                    accepted: Accepted::Unknown,
+                }),
                 None => match self.shared.history.find_idempotency(scope).map_err(internal)?.first() {
                     Some(record) => self.get(TxId(record.id), Duration::ZERO, Until::Outcome, Detail::Answer).await,
                     None => Err(gone()),
@@ -255,6 +270,10 @@ impl Engine {
             }
         });
         match answer.await {
+            // Taken, and ended since.
+            Ok(Ok(answer)) if answer.body.is_empty() => {
+                self.from_history(id, Detail::Full).map(|found| Answer { replayed: answer.replayed, ..found })
+            }
             Ok(Err(Refusal::NoTransaction(_))) => match self.from_history(id, Detail::Summary) {
                 Ok(_) => Err(Refusal::Conflict(format!("{id} has ended"))),
                 Err(refusal) => Err(refusal),
@@ -422,6 +441,9 @@ impl Engine {
     pub fn drain(&self) {
         self.shared.draining.store(true, Ordering::Release);
         self.shared.admits.store(false, Ordering::Release);
+        for inbox in &self.shared.inboxes {
+            inbox.send(Note::Drain);
+        }
     }
 
     /// Why the node has stopped working for good, if it has.
@@ -429,7 +451,8 @@ impl Engine {
         self.shared.failed.lock().clone()
     }
 
-    /// Takes no new work, waits for calls in flight, seals the journal. Blocks until done.
+    /// Takes no new work, starts no more calls, waits at most `drain` for those in flight, seals the journal. Blocks
+    /// until done. Not to be called on a worker's own thread.
     pub fn stop(&self) {
         self.drain();
         self.threads.stop(&self.shared);

@@ -34,6 +34,9 @@ impl Shared {
             Status::DiskFull => return not("the disk is full; it resumes by itself when there is room"),
             Status::Failed { why } => return Readiness::NotReady(format!("the journal has failed: {why}")),
         }
+        if self.history_behind.load(Ordering::Relaxed) > 0 {
+            return not("history is behind, its disk is slow or full; it resumes by itself");
+        }
         if get(&self.numbers.resident) * crate::worker::RESIDENT_BYTES > self.settings.memory_bytes_max {
             return not("live transactions fill the memory that they may have; it resumes by itself");
         }
@@ -42,6 +45,7 @@ impl Shared {
 
     /// Renews the answer to "may new work come in", so that the hot path reads one flag.
     pub(crate) fn renew_admission(&self) {
+        self.disk_is_low.store(!matches!(self.journal_status(), Status::Well), Ordering::Relaxed);
         self.admits.store(self.readiness() == Readiness::Ready, Ordering::Release);
     }
 

@@ -19,7 +19,26 @@ use crate::view::Detail;
 pub(crate) enum Responder {
     Once(oneshot::Sender<Result<Answer, Refusal>>),
     /// Called on the worker's own thread: must hand over and return.
-    Call(Box<dyn FnOnce(Result<Answer, Refusal>) + Send>),
+    Call(Callback),
+}
+
+type Done = Box<dyn FnOnce(Result<Answer, Refusal>) + Send>;
+
+/// Is always called: a worker that ends, or dies, with somebody waiting says so.
+pub(crate) struct Callback(Option<Done>);
+
+impl Callback {
+    pub(crate) fn new(done: impl FnOnce(Result<Answer, Refusal>) + Send + 'static) -> Self {
+        Self(Some(Box::new(done)))
+    }
+}
+
+impl Drop for Callback {
+    fn drop(&mut self) {
+        if let Some(done) = self.0.take() {
+            done(Err(crate::engine::stopped()));
+        }
+    }
 }
 
 impl Responder {
@@ -29,8 +48,17 @@ impl Responder {
                 // Nobody there any more: a closed connection cancels nothing.
                 let _ = to.send(answer);
             }
-            Self::Call(to) => to(answer),
+            Self::Call(mut to) => {
+                if let Some(done) = to.0.take() {
+                    done(answer);
+                }
+            }
         }
+    }
+
+    /// Nobody waits for it any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::Once(to) if to.is_closed())
     }
 }
 
@@ -60,9 +88,11 @@ pub(crate) enum Note {
     Committed(journal::Committed),
     /// The load manager decided about calls of this worker.
     Verdicts(Vec<load::Verdict>),
-    /// The load manager has room for this many parked calls.
-    Unpark { participant: u32, count: u32 },
+    /// The load manager has room for this many parked calls; so many more workers may be asked.
+    Unpark { participant: u32, count: u32, workers_left: usize },
     CheckpointDone { partition: PartitionId, seq: Seq, result: Result<store::statelog::Verified, store::Error> },
+    /// Whoever waits is answered as it stands.
+    Drain,
     Stop,
 }
 
@@ -82,6 +112,8 @@ pub(crate) struct Inbox {
     ready: Notify,
     /// The worker has been told and has not looked yet.
     told: AtomicBool,
+    /// The worker has ended: whatever comes is dropped, and with it whoever waits is told.
+    closed: AtomicBool,
 }
 
 impl std::fmt::Debug for Inbox {
@@ -99,7 +131,29 @@ impl Inbox {
             rest: Mutex::default(),
             ready: Notify::new(),
             told: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         }
+    }
+
+    /// Drops what waits and whatever still comes.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        let (rest, begins) = (std::mem::take(&mut *self.rest.lock()), std::mem::take(&mut *self.begins.lock()));
+        // Outside the locks: what is dropped here may call out.
+        drop((rest, begins));
+    }
+
+    /// Adds to a lane, unless the worker has ended. Looked at under the lane's lock, so that nothing is left behind.
+    fn add(&self, lane: &Mutex<Vec<Note>>, note: Note) {
+        let mut waiting = lane.lock();
+        if self.closed.load(Ordering::SeqCst) {
+            drop(waiting);
+            drop(note);
+            return;
+        }
+        waiting.push(note);
+        drop(waiting);
+        self.tell();
     }
 
     /// Adds new work, or gives it back if too much is waiting.
@@ -108,15 +162,13 @@ impl Inbox {
             self.begins_waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(Box::new(note));
         }
-        self.begins.lock().push(note);
-        self.tell();
+        self.add(&self.begins, note);
         Ok(())
     }
 
     /// Adds anything else. Its senders are bounded by what is in flight, by open requests and by the journal.
     pub(crate) fn send(&self, note: Note) {
-        self.rest.lock().push(note);
-        self.tell();
+        self.add(&self.rest, note);
     }
 
     pub(crate) fn tell(&self) {
@@ -132,7 +184,8 @@ impl Inbox {
 
     /// Takes everything of the urgent lane, and new work up to `begins_most`. Both buffers must be empty.
     pub(crate) fn drain(&self, rest: &mut Vec<Note>, begins: &mut Vec<Note>, begins_most: usize) {
-        self.told.store(false, Ordering::Release);
+        // An exchange, not a store: whoever found it set before this has put its note where it is found below.
+        self.told.swap(false, Ordering::AcqRel);
         std::mem::swap(&mut *self.rest.lock(), rest);
         if begins_most == 0 {
             return;

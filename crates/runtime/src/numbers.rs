@@ -78,6 +78,8 @@ pub(crate) struct Numbers {
     pub(crate) calls_failed: AtomicU64,
     pub(crate) calls_unknown: AtomicU64,
     pub(crate) entries: AtomicU64,
+    /// Bytes of batches handed to the journal.
+    pub(crate) journal_bytes: AtomicU64,
     pub(crate) parts: AtomicU64,
     pub(crate) live: AtomicU64,
     pub(crate) resident: AtomicU64,

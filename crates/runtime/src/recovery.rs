@@ -272,7 +272,7 @@ fn apply_batch(
             }
             if let Some(ended) = ended {
                 if let Some((scope, _)) = live_scope(&ended, &r.partition) {
-                    keys.remove(scope);
+                    keys.ended(scope);
                 }
                 if !history.contains(ended.id.0).map_err(|e| e.to_string())? {
                     push_history_of(block, &ended, &r.partition, row);

@@ -44,6 +44,10 @@ pub(crate) struct Shared {
     pub(crate) draining: AtomicBool,
     /// New work may come in: renewed many times a second.
     pub(crate) admits: AtomicBool,
+    /// The journal's disk is nearly full: whoever can make room does.
+    pub(crate) disk_is_low: AtomicBool,
+    /// Blocks of ended transactions that history could not take yet, of all workers.
+    pub(crate) history_behind: AtomicU64,
     /// Why the node takes no more work for good: a failed journal, a broken partition.
     pub(crate) failed: Mutex<Option<String>>,
     pub(crate) has_failed: AtomicBool,
@@ -80,6 +84,10 @@ impl Shared {
         tracing::error!(why, "the node has failed and takes no more work");
         self.failed.lock().get_or_insert(why);
         self.has_failed.store(true, Ordering::Release);
+        self.admits.store(false, Ordering::Release);
+        for inbox in &self.inboxes {
+            inbox.tell();
+        }
     }
 
     /// Tells the load manager of participants as they are declared now.

@@ -34,6 +34,10 @@ impl Threads {
         if workers.is_empty() {
             return;
         }
+        // No more calls start: those that wait are parked, provably not started, and go on after the next start.
+        let mut verdicts = Vec::new();
+        shared.load.lock().pause(load::Which::All, &mut verdicts);
+        shared.deliver(verdicts);
         for inbox in &shared.inboxes {
             inbox.send(Note::Stop);
         }
@@ -45,6 +49,10 @@ impl Threads {
         let journal = shared.journal.write().take();
         if let Some(journal) = journal {
             journal.stop();
+        }
+        // Whoever opens the directory next must not meet the end of this one's history.
+        if let Err(error) = shared.history.flush_to_disk(shared.history.position()) {
+            tracing::warn!(%error, "history was not written to its end; the next start completes it from the journal");
         }
     }
 }
@@ -69,7 +77,7 @@ pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine
     let wall = Clock::start(Timestamp::ZERO).now();
     let (catalog, identity, is_new) = recovery::open_catalog(&settings, wall)?;
     let tables = recovery::tables(&catalog)?;
-    let (history, found) = History::open(&settings.data.join("history"), store::history::Settings::default())
+    let (history, found) = History::open(&settings.data.join("history"), history_settings(&settings))
         .map_err(|e| failed("history", e))?;
     for warning in &found.warnings {
         tracing::warn!(warning, "history was repaired");
@@ -116,6 +124,8 @@ pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine
         started_at: now,
         draining: AtomicBool::new(false),
         admits: AtomicBool::new(true),
+        disk_is_low: AtomicBool::new(false),
+        history_behind: AtomicU64::new(0),
         failed: Mutex::new(None),
         has_failed: AtomicBool::new(false),
         parked_calls: Mutex::default(),
@@ -133,7 +143,13 @@ pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine
         }
     }
     shared.declare(&tables);
-    shared.load.lock().new_epoch();
+    {
+        let mut load = shared.load.lock();
+        load.new_epoch();
+        for (participant, count) in shared.parked_calls.lock().iter() {
+            load.set_parked(*participant, *count);
+        }
+    }
     shared.publish(tables);
     let notify = inboxes.clone();
     let journal = opened
@@ -184,8 +200,19 @@ fn restore_all(
 
 fn journal_settings(settings: &Settings) -> journal::Settings {
     let mut journal = journal::Settings::new(settings.data.join("journal"));
-    journal.disk_bytes_max = settings.journal_disk_bytes_max;
+    let max = settings.journal_disk_bytes_max;
+    journal.disk_bytes_max = max;
+    // On a small disk segments are small, so that trimming still frees one of many.
+    journal.segment_bytes = (max / 16).next_multiple_of(4_096).clamp(4 << 20, journal.segment_bytes);
+    journal.low_watermark_bytes = journal.low_watermark_bytes.min(4 * journal.segment_bytes);
+    journal.keep_free_bytes = journal.keep_free_bytes.min(max / 8);
     journal
+}
+
+fn history_settings(settings: &Settings) -> store::history::Settings {
+    let usual = store::history::Settings::default();
+    let segment_bytes = (settings.journal_disk_bytes_max / 32).clamp(4 << 20, usual.segment_bytes);
+    store::history::Settings { segment_bytes, ..usual }
 }
 
 fn spawn(
@@ -208,7 +235,17 @@ fn spawn(
             if let Some(serve) = serve {
                 local.spawn_local(serve(index, engine));
             }
-            local.block_on(&runtime, Worker::new(index, shared, journal, hosts).run());
+            let worker = Worker::new(index, Arc::clone(&shared), journal, hosts);
+            let run = std::panic::AssertUnwindSafe(|| local.block_on(&runtime, worker.run()));
+            if let Err(panic) = std::panic::catch_unwind(run) {
+                let what = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("a panic without words");
+                shared.fail(format!("worker {index} panicked: {what}"));
+            }
+            shared.inboxes[index].close();
             // What the HTTP front still owes its clients goes out before the core ends.
             runtime.block_on(async { drop(tokio::time::timeout(std::time::Duration::from_millis(200), local).await) });
         })

@@ -40,6 +40,9 @@ use release::Held;
 const IDLE: Duration = Duration::from_millis(250);
 /// New work taken in one turn; the rest waits, so that what must end is never far behind.
 const BEGINS_PER_TURN: usize = 512;
+/// Parts at the journal at once: one being written, one that the journal takes up the moment that is durable,
+/// without waiting for this thread to be scheduled.
+const PARTS_UNDER_WAY_MAX: usize = 2;
 
 /// How calls leave.
 enum Way {
@@ -70,8 +73,8 @@ pub(crate) struct Worker {
     calls: Calls,
     /// What waits for the part that is being gathered.
     gathering: Vec<Held>,
-    /// The part under way, with what waits for it.
-    under_way: Option<UnderWay>,
+    /// Parts under way, in order, with what waits for each.
+    under_way: VecDeque<UnderWay>,
     /// A part that the journal would not take (disk full): tried again.
     stuck: Option<journal::Part>,
     buffers: Vec<Vec<u8>>,
@@ -137,7 +140,7 @@ impl Worker {
             answers,
             calls: Calls::default(),
             gathering: Vec::new(),
-            under_way: None,
+            under_way: VecDeque::new(),
             stuck: None,
             buffers: Vec::new(),
             history_block,
@@ -201,7 +204,7 @@ impl Worker {
     }
 
     fn is_quiet(&self) -> bool {
-        self.under_way.is_none() && self.gathering.is_empty() && self.stuck.is_none() && self.hosts.iter().all(Host::is_clean)
+        self.under_way.is_empty() && self.gathering.is_empty() && self.stuck.is_none() && self.hosts.iter().all(Host::is_clean)
     }
 
     fn time_to_wait(&self) -> Duration {

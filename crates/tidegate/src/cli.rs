@@ -13,7 +13,7 @@ mod list;
 mod operate;
 mod participants;
 mod serve;
-mod show;
+pub(crate) mod show;
 mod signal;
 mod stand;
 mod submit;
@@ -40,6 +40,8 @@ pub(crate) enum Exit {
     Aborted = 4,
     /// Not decided within the wait.
     Undecided = 5,
+    /// Ctrl-C or SIGTERM ended it, as shells say it.
+    Interrupted = 130,
 }
 
 /// Why a verb did not do what it should; the message is for standard error.
@@ -61,7 +63,11 @@ impl Failed {
 
 impl From<NoAnswer> for Failed {
     fn from(why: NoAnswer) -> Self {
-        let hint = if why.nothing_sent { "is it started? tidegate serve" } else { "it may have arrived: look before you repeat it" };
+        let hint = if why.nothing_sent {
+            "is it started? tidegate serve"
+        } else {
+            "it may have arrived: look before you repeat it"
+        };
         Self::new(Exit::TryAgain, format!("{why}\n  {hint}"))
     }
 }
@@ -151,18 +157,24 @@ enum Verb {
 
     /// Show the participants: limits, load, state and why
     Participants(participants::ParticipantsArgs),
+    /// Verify the data directory of a stopped node, and say what is wrong and where
+    Doctor(crate::doctor::Args),
 
     /// Play external systems to practise on
     Stand(stand::StandArgs),
-    // A new verb stands here, in `GROUPS` and in `dispatch`: bench, demo and doctor have their folders beside `cli`.
+    /// Real arrivals, refusals, faults and a kill -9 against a server and a stand of its own; then the audit
+    Demo(crate::demo::Args),
+    /// Break an engine of its own on purpose, and check every promise it gave
+    Drill(crate::drill::Args),
+    // A new verb stands here, in `GROUPS` and in `dispatch`: bench, demo and doctor stand beside `cli`.
 }
 
 /// How help groups the verbs; a test holds that each stands in exactly one group.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Use", &["init", "check", "apply", "submit", "get", "list", "watch", "signal"]),
     ("Operate", &["serve", "settings", "cancel", "retry", "resolve", "pause", "resume", "activate"]),
-    ("Inspect", &["participants"]),
-    ("Practise", &["stand"]),
+    ("Inspect", &["participants", "doctor"]),
+    ("Practise", &["stand", "demo", "drill"]),
 ];
 
 fn dispatch(verb: Verb, global: &Global) -> Ended {
@@ -184,7 +196,10 @@ fn dispatch(verb: Verb, global: &Global) -> Ended {
         Verb::Resume(args) => operate::resume(&args, global),
         Verb::Activate(args) => operate::activate(&args, global),
         Verb::Participants(args) => participants::participants(&args, global),
+        Verb::Doctor(args) => crate::doctor::run(&args, global.is_json()),
         Verb::Stand(args) => stand::stand(args, global),
+        Verb::Demo(args) => crate::demo::run(&args, global.is_json()),
+        Verb::Drill(args) => crate::drill::run(&args, global.is_json()),
     }
 }
 

@@ -14,6 +14,7 @@ mod books;
 pub(crate) mod crowd;
 pub(crate) mod dice;
 mod faults;
+pub(crate) mod judge;
 mod operator;
 mod progress;
 pub(crate) mod roll;
@@ -23,13 +24,13 @@ pub(crate) mod traffic;
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::{Ended, Exit, Failed};
 use ask::{Ask, Asker};
 use crowd::Crowd;
 use dice::Dice;
@@ -37,6 +38,7 @@ use operator::Operator;
 use progress::Progress;
 use roll::Check;
 use stage::Stage;
+pub(crate) use summary::quantile_ms;
 use summary::{Clients, EngineLife, Summary};
 
 /// Real arrivals, refusals, faults and a kill -9 against a server and a stand of its own; then the audit
@@ -76,52 +78,35 @@ const OPERATOR_EVERY: Duration = Duration::from_secs(1);
 /// Acknowledged submissions that are sent once more when all has ended.
 const REPEATED_AT_THE_END: usize = 500;
 
-/// Runs it. The exit code is 0 only if every check holds; 130 after Ctrl-C.
-pub(crate) fn run(args: &Args, json: bool) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(why) => {
-            eprintln!("error: cannot start: {why}");
-            return ExitCode::FAILURE;
-        }
-    };
+/// Runs it. Done only if every check holds.
+pub(crate) fn run(args: &Args, json: bool) -> Ended {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|why| failed(format!("cannot start: {why}")))?;
     // The children end with the thread that started them, so all of it runs on this one.
     tokio::task::LocalSet::new().block_on(&runtime, rehearse(args, json))
 }
 
-async fn rehearse(args: &Args, json: bool) -> ExitCode {
-    let mut stage = match Stage::new(args.keep.as_deref(), args.seed) {
-        Ok(stage) => stage,
-        Err(why) => {
-            eprintln!("error: {why}");
-            return ExitCode::FAILURE;
-        }
-    };
+fn failed(why: impl Into<String>) -> Failed {
+    Failed::new(Exit::Refused, why)
+}
+
+async fn rehearse(args: &Args, json: bool) -> Ended {
+    let mut stage = Stage::new(args.keep.as_deref(), args.seed).map_err(failed)?;
     let ended = tokio::select! {
         biased;
-        () = interrupted() => None,
-        ended = play(args, &mut stage) => Some(ended),
+        () = interrupted() => return Ok(Exit::Interrupted),
+        ended = play(args, &mut stage) => ended,
     };
-    let said = match ended {
-        None => {
-            eprintln!("interrupted: everything that was started is stopped");
-            return ExitCode::from(130);
-        }
-        Some(Ok(summary)) => {
-            let text = if json { serde_json::to_string_pretty(&summary).unwrap_or_default() } else { summary.to_string() };
-            // A reader that went away changes nothing about the result.
-            let _ = writeln!(std::io::stdout().lock(), "{text}");
-            if summary.passed { Ok(()) } else { Err("the demo failed: see above".to_owned()) }
-        }
-        Some(Err(why)) => Err(why),
-    };
-    match said {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("error: {why}\neverything of this run is in {}", stage.keep_folder().display());
-            ExitCode::FAILURE
-        }
-    }
+    let left = |stage: &mut Stage| format!("everything of this run is in {}", stage.keep_folder().display());
+    let summary = ended.map_err(|why| failed(format!("{why}\n{}", left(&mut stage))))?;
+    show(&summary, json);
+    if summary.passed { Ok(Exit::Done) } else { Err(failed(format!("the demo failed, see above; {}", left(&mut stage)))) }
+}
+
+/// To standard output, as data or for people. A reader that went away changes nothing about the result.
+pub(crate) fn show(what: &(impl serde::Serialize + std::fmt::Display), json: bool) {
+    let text = if json { serde_json::to_string_pretty(what).unwrap_or_default() } else { what.to_string() };
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 /// Ctrl-C or SIGTERM.
@@ -165,25 +150,12 @@ async fn play(args: &Args, stage: &mut Stage) -> Result<Summary, String> {
     progress.say("all have ended: reading every verdict, stopping, auditing");
 
     let roll = roll::read(&crowd.asker).await?;
-    let acknowledged = crowd.acknowledged();
-    let mut checks = roll::compare(&acknowledged, &roll);
-    checks.push(Check::none_of("the clients saw no broken promise", &repeats_in_words(&crowd), &crowd.wrong()));
     engine.stranded += stranded(&crowd.asker).await?;
-    let stranded: Vec<String> = (0..engine.stranded).map(|_| "a stranded call".to_owned()).collect();
-    checks.push(Check::none_of("nothing live was stranded (TX-4)", "the engine's own counter is 0", &stranded));
+    let mut checks = judge::promises(&crowd, &roll, engine.stranded);
     let books = books::read(&stage.stand_client(), &roll).await?;
-    stage.stop_engine().await?;
-    checks.push(Check { name: "the engine stopped cleanly", passed: true, detail: "SIGTERM, exit code 0".to_owned() });
-    stage.stop_stand().await?;
-    let by_hand = operator.by_hand();
-    let stories: Vec<_> = roll.iter().map(|line| roll::story(line, &by_hand)).collect();
-    let audit = stand::audit::audit(&stage.ledger(), stories).map_err(|why| why.to_string())?;
-    let broken: Vec<String> =
-        audit.violations.iter().map(|v| format!("{} {} {} {} {}", v.rule.as_str(), v.tx, v.system, v.step, v.detail)).collect();
-    checks.push(Check {
-        passed: audit.passed(),
-        ..Check::none_of("every effect kept or undone (TX-2, TX-3)", &format!("{} effects", audit.counted.effects), &broken)
-    });
+    checks.push(judge::clean_stop(stage).await?);
+    let (audit, check) = judge::effects(&stage.ledger(), &roll, &operator.by_hand())?;
+    checks.push(check);
     checks.push(Check {
         name: "money is conserved",
         passed: books.money.is_conserved() && books.money.charged_minor > 0,
@@ -201,11 +173,6 @@ async fn play(args: &Args, stage: &mut Stage) -> Result<Summary, String> {
         passed: checks.iter().all(|check| check.passed),
         checks,
     })
-}
-
-fn repeats_in_words(crowd: &Crowd) -> String {
-    let met = &crowd.met;
-    format!("{} repeats replayed, {} other bodies refused", met.repeats.get(), met.other_bodies_refused.get())
 }
 
 /// Brings the definitions and the participants to the engine.
@@ -290,12 +257,11 @@ impl Conductor {
 
     /// The engine remembers across its death: some submissions are sent once more.
     async fn repeat_some(&self, orders: &[traffic::Order], seed: u64) {
-        let acknowledged = self.crowd.acknowledged();
         let mut dice = Dice::new(seed, "repeated at the end");
         for _ in 0..REPEATED_AT_THE_END.min(orders.len()) {
             let order = dice.pick(orders);
-            if let Some(promise) = acknowledged.get(&order.idempotency_key) {
-                self.crowd.repeat(order, &promise.id).await;
+            if let Some(id) = self.crowd.id_of(&order.idempotency_key) {
+                self.crowd.repeat(order, &id).await;
             }
         }
     }

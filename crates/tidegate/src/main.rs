@@ -5,6 +5,9 @@
 use std::process::ExitCode;
 
 mod cli;
+mod demo;
+mod doctor;
+mod drill;
 mod settings;
 
 /// Smaller and faster under many short-lived buffers than the system's.
@@ -12,5 +15,6 @@ mod settings;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    demo::stage::end_with_owner();
     cli::run()
 }

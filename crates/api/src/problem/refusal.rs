@@ -92,7 +92,10 @@ mod tests {
             (Refusal::Conflict("past the pivot".into()), 409),
             (Refusal::NoObject { kind: "participant", name: name() }, 404),
             (Refusal::Full { what: "full".into(), retry_after: Duration::ZERO, accepted: Accepted::No }, 429),
-            (Refusal::Unavailable { what: "disk".into(), retry_after: Duration::ZERO, accepted: Accepted::Unknown }, 503),
+            (
+                Refusal::Unavailable { what: "disk".into(), retry_after: Duration::ZERO, accepted: Accepted::Unknown },
+                503,
+            ),
             (Refusal::Internal("defect".into()), 500),
         ];
         for (refusal, status) in cases {

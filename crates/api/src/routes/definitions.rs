@@ -30,17 +30,24 @@ pub(super) async fn apply(ask: Ask<'_>, body: Incoming) -> Result<Response, Prob
 fn files(fields: &Fields<'_>) -> Result<Vec<SourceText>, Problem> {
     let list = match fields.value("files") {
         Some(model::Value::List(list)) if list.len() > FILES_MAX => {
-            return Err(Problem::field("/files", format!("has {} files, at most {FILES_MAX} are applied at once", list.len())));
+            return Err(Problem::field(
+                "/files",
+                format!("has {} files, at most {FILES_MAX} are applied at once", list.len()),
+            ));
         }
         Some(model::Value::List(list)) if !list.is_empty() => list,
         Some(model::Value::List(_)) => return Err(Problem::field("/files", "is empty")),
-        Some(other) => return Err(Problem::field("/files", format!("is of type {}, it must be an array", other.kind()))),
+        Some(other) => {
+            return Err(Problem::field("/files", format!("is of type {}, it must be an array", other.kind())));
+        }
         None => return Err(Problem::field("/files", "is missing")),
     };
     let mut files = Vec::with_capacity(list.len());
     for (place, item) in list.iter().enumerate() {
         let pointer = format!("/files/{place}");
-        let Some(map) = item.as_map() else { return Err(Problem::field(pointer, "must be {\"path\": …, \"text\": …}")) };
+        let Some(map) = item.as_map() else {
+            return Err(Problem::field(pointer, "must be {\"path\": …, \"text\": …}"));
+        };
         let fields = Fields::of(map, &pointer, &["path", "text"])?;
         let text = fields.maybe_text("text")?.ok_or_else(|| Problem::field(fields.pointer("text"), "is missing"))?;
         files.push(SourceText { path: fields.text("path")?.to_owned(), text: text.to_owned() });
@@ -110,7 +117,11 @@ fn refusal(refused: ApplyRefused) -> Response {
         ApplyRefused::Conflict(conflicts) => {
             let mut problem = Problem::new(Code::VersionExists, "nothing was applied");
             for conflict in conflicts {
-                let what = if conflict.hint.is_empty() { conflict.what } else { format!("{}; {}", conflict.what, conflict.hint) };
+                let what = if conflict.hint.is_empty() {
+                    conflict.what
+                } else {
+                    format!("{}; {}", conflict.what, conflict.hint)
+                };
                 problem = problem.at(At::Object(format!("{}/{}", conflict.kind, conflict.name)), what);
             }
             problem.respond()
@@ -146,7 +157,10 @@ pub(super) fn version(ask: &Ask<'_>) -> Result<Response, Problem> {
         Problem::new(Code::BadRequest, why.clone()).at(place, why)
     })?;
     let Some(found) = report.versions.iter().find(|v| v.version == wanted) else {
-        return Err(Problem::new(Code::DefinitionNotFound, format!("there is no definition \"{}\" version {wanted}", report.name)));
+        return Err(Problem::new(
+            Code::DefinitionNotFound,
+            format!("there is no definition \"{}\" version {wanted}", report.name),
+        ));
     };
     let mut out = Vec::with_capacity(4_096);
     version_object(&report, found, Text::Shown, &mut out);
@@ -156,7 +170,8 @@ pub(super) fn version(ask: &Ask<'_>) -> Result<Response, Problem> {
 fn report(ask: &Ask<'_>) -> Result<DefinitionReport, Problem> {
     let name = ask.param(0)?;
     ask.front.engine.definition(&name).ok_or_else(|| {
-        Problem::new(Code::DefinitionNotFound, format!("there is no definition \"{name}\"")).hint("tidegate get definitions")
+        Problem::new(Code::DefinitionNotFound, format!("there is no definition \"{name}\""))
+            .hint("tidegate get definitions")
     })
 }
 

@@ -34,7 +34,9 @@ pub(super) async fn get(ask: Ask<'_>) -> Result<Response, Problem> {
         None | Some("full") => Detail::Full,
         Some("answer") => Detail::Answer,
         Some("summary") => Detail::Summary,
-        Some(other) => return Err(Problem::parameter("view", format!("is \"{other}\", it must be summary, answer or full"))),
+        Some(other) => {
+            return Err(Problem::parameter("view", format!("is \"{other}\", it must be summary, answer or full")));
+        }
     };
     let (wait, until) = (query.wait(std::time::Duration::ZERO)?, query.until()?);
     let answer = ask.front.engine.get(id, wait, until, detail).await.map_err(|e| Problem::from(e).about(id))?;

@@ -20,8 +20,9 @@ pub(super) fn ready(ask: &Ask<'_>) -> Result<Response, Problem> {
     ask.no_query()?;
     match readiness(ask) {
         Readiness::Ready => Ok(json(StatusCode::OK, &b"{\"ready\":true}"[..])),
-        Readiness::NotReady(why) => Err(Problem::new(Code::Unavailable, why)
-            .retry(std::time::Duration::from_secs(1), runtime::Accepted::No)),
+        Readiness::NotReady(why) => {
+            Err(Problem::new(Code::Unavailable, why).retry(std::time::Duration::from_secs(1), runtime::Accepted::No))
+        }
     }
 }
 

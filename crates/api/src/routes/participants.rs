@@ -23,7 +23,8 @@ pub(super) fn one(ask: &Ask<'_>) -> Result<Response, Problem> {
     let name = ask.param(0)?;
     match ask.front.engine.participants().iter().find(|p| p.name == name) {
         Some(report) => Ok(shown(report)),
-        None => Err(Problem::new(Code::ObjectNotFound, format!("there is no participant \"{name}\"")).hint("tidegate participants")),
+        None => Err(Problem::new(Code::ObjectNotFound, format!("there is no participant \"{name}\""))
+            .hint("tidegate participants")),
     }
 }
 
@@ -39,7 +40,9 @@ fn participant(report: &ParticipantReport, out: &mut Vec<u8>) {
     o.list("endpoints", &report.endpoints, |endpoint, out| model::json::write_text(endpoint, out));
     o.word("state", report.state).number("limit", u64::from(report.limit));
     o.maybe_number("max_per_second", report.max_per_second.map(u64::from));
-    o.number("in_flight", u64::from(report.in_flight)).number("backlog", report.backlog).number("parked", report.parked);
+    o.number("in_flight", u64::from(report.in_flight))
+        .number("backlog", report.backlog)
+        .number("parked", report.parked);
     o.float("done_per_s", report.done_per_s);
     match report.p99_ms {
         Some(ms) => drop(o.float("latency_ms_p99", ms)),

@@ -89,8 +89,7 @@ fn since(tx: &Transaction, plan: &Saga, place: usize, direction: Direction) -> T
         return own;
     }
     let before = |a: &&Attempt| {
-        direction == Direction::Compensate
-            || plan.steps.get(place).is_some_and(|step| step.after.contains(&a.step))
+        direction == Direction::Compensate || plan.steps.get(place).is_some_and(|step| step.after.contains(&a.step))
     };
     let begun = if direction == Direction::Compensate { tx.decided_at.max(tx.began_at) } else { tx.began_at };
     tx.attempts.iter().filter(before).map(ended).max().map_or(begun, |at| at.max(begun))

@@ -96,7 +96,9 @@ fn completed(plan: &Saga) -> Transaction {
     tx.decided_at = at(12_000);
     tx.ended_at = at(17_000);
     tx.output = Some(json(r#"{"charge_id":"ch_81","balance_minor":1750}"#));
-    for (place, (status, started, took)) in [(201, 800, 5_200), (200, 6_900, 4_700), (202, 12_400, 4_100)].into_iter().enumerate() {
+    for (place, (status, started, took)) in
+        [(201, 800, 5_200), (200, 6_900, 4_700), (202, 12_400, 4_100)].into_iter().enumerate()
+    {
         tx.steps[place].status = Status::Done;
         tx.steps[place].may_have_executed = true;
         tx.attempts.push(attempt(place as u16, Outcome::Done, status, started, took));
@@ -108,7 +110,11 @@ fn completed(plan: &Saga) -> Transaction {
 #[test]
 fn a_completed_one_as_its_client_sees_it() {
     let plan = saga("top-up.yaml");
-    check(&completed(&plan), &plan, Detail::Answer, &expect![[r#"
+    check(
+        &completed(&plan),
+        &plan,
+        Detail::Answer,
+        &expect![[r#"
         {
           "id": "tx_0cn9wdtmg00000r0800000001a",
           "definition": "top-up",
@@ -129,13 +135,18 @@ fn a_completed_one_as_its_client_sees_it() {
             "charge_id": "ch_81"
           },
           "uncompensated": []
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
 fn a_completed_one_in_full_masks_what_is_sensitive() {
     let plan = saga("top-up.yaml");
-    check(&completed(&plan), &plan, Detail::Full, &expect![[r#"
+    check(
+        &completed(&plan),
+        &plan,
+        Detail::Full,
+        &expect![[r#"
         {
           "id": "tx_0cn9wdtmg00000r0800000001a",
           "definition": "top-up",
@@ -242,7 +253,8 @@ fn a_completed_one_in_full_masks_what_is_sensitive() {
           "attempts_not_kept": 0,
           "signals": [],
           "acts": []
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
@@ -259,7 +271,11 @@ fn an_aborted_one_that_is_still_undoing() {
     tx.steps[1].status = Status::Refused;
     tx.attempts.push(attempt(0, Outcome::Done, 201, 800, 5_200));
     tx.attempts.push(attempt(1, Outcome::Refused, 200, 6_900, 4_700));
-    check(&tx, &plan, Detail::Summary, &expect![[r#"
+    check(
+        &tx,
+        &plan,
+        Detail::Summary,
+        &expect![[r#"
         {
           "id": "tx_0cn9wdtmg00000r0800000001a",
           "definition": "top-up",
@@ -284,7 +300,8 @@ fn an_aborted_one_that_is_still_undoing() {
           "decided_at": "2026-11-23T12:03:41.013000Z",
           "ended_at": null,
           "uncompensated": []
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
@@ -296,7 +313,11 @@ fn one_that_waits_for_a_participant_says_since_when() {
     for n in 0..3u64 {
         tx.attempts.push(Attempt { n: n as u32 + 1, ..attempt(0, Outcome::Failed, 0, 1_000 + n * 10_000, 300) });
     }
-    check(&tx, &plan, Detail::Summary, &expect![[r#"
+    check(
+        &tx,
+        &plan,
+        Detail::Summary,
+        &expect![[r#"
         {
           "id": "tx_0cn9wdtmg00000r0800000001a",
           "definition": "tariff-change",
@@ -317,7 +338,8 @@ fn one_that_waits_for_a_participant_says_since_when() {
           "decided_at": null,
           "ended_at": null,
           "uncompensated": []
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
@@ -326,7 +348,11 @@ fn one_that_waits_for_its_lock() {
     let mut tx = begun(&plan);
     tx.phase = Phase::Queued;
     tx.lock = LockState::Waiting;
-    check(&tx, &plan, Detail::Summary, &expect![[r#"
+    check(
+        &tx,
+        &plan,
+        Detail::Summary,
+        &expect![[r#"
         {
           "id": "tx_0cn9wdtmg00000r0800000001a",
           "definition": "top-up",
@@ -347,7 +373,8 @@ fn one_that_waits_for_its_lock() {
           "decided_at": null,
           "ended_at": null,
           "uncompensated": []
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
@@ -374,7 +401,11 @@ fn one_whose_undo_needs_a_person_and_what_people_did() {
         since: at(60_000_000),
     });
     tx.acts.push(Act { at: at(61_000_000), verb: "resolve".into(), who: "eve@ops".into(), why: "by \"hand\"".into() });
-    check(&tx, &plan, Detail::Full, &expect![[r#"
+    check(
+        &tx,
+        &plan,
+        Detail::Full,
+        &expect![[r#"
         {
           "id": "tx_0cn9wdtmg00000r0800000001a",
           "definition": "top-up",
@@ -461,7 +492,8 @@ fn one_whose_undo_needs_a_person_and_what_people_did() {
               "why": "by \"hand\""
             }
           ]
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
@@ -472,7 +504,11 @@ fn trailing_optional_work_is_running_whatever_it_waits_for() {
     tx.ended_at = Timestamp::ZERO;
     tx.steps[2] = StepState { status: Status::Active, branch: Branch::Parked, ..StepState::default() };
     tx.attempts.pop();
-    check(&tx, &plan, Detail::Summary, &expect![[r#"
+    check(
+        &tx,
+        &plan,
+        Detail::Summary,
+        &expect![[r#"
         {
           "id": "tx_0cn9wdtmg00000r0800000001a",
           "definition": "top-up",
@@ -493,7 +529,8 @@ fn trailing_optional_work_is_running_whatever_it_waits_for() {
           "decided_at": "2026-11-23T12:03:41.012000Z",
           "ended_at": null,
           "uncompensated": []
-        }"#]]);
+        }"#]],
+    );
 }
 
 #[test]
@@ -501,11 +538,7 @@ fn a_wait_for_a_signal_and_for_a_time_name_what_they_wait_for() {
     let plan = saga("number-port-out.yaml");
     let mut tx = begun(&plan);
     let waits = |tx: &Transaction| super::state::waits_for(tx, &plan).map(|w| format!("{} {}", w.kind, w.name));
-    tx.steps[2] = StepState {
-        status: Status::Active,
-        branch: Branch::Signal { until: at(1) },
-        ..StepState::default()
-    };
+    tx.steps[2] = StepState { status: Status::Active, branch: Branch::Signal { until: at(1) }, ..StepState::default() };
     assert_eq!(waits(&tx).as_deref(), Some("signal window_set"));
     tx.steps[2].branch = Branch::Idle;
     tx.steps[3].branch = Branch::Sleeping { until: at(1) };
@@ -513,6 +546,16 @@ fn a_wait_for_a_signal_and_for_a_time_name_what_they_wait_for() {
     tx.steps[4].branch = Branch::Outstanding { epoch: 1 };
     assert_eq!(waits(&tx), None);
     assert_eq!(super::state::of(&tx, false), "running");
+}
+
+#[test]
+fn a_call_key_is_written_as_participants_get_it() {
+    let plan = saga("top-up.yaml");
+    let mut tx = completed(&plan);
+    tx.steps[1].round = 12;
+    let bytes = super::render(&View { tx: &tx, plan: &plan, now: at(0), detail: Detail::Full });
+    let view: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    assert_eq!(view["steps"][1]["call_key"], tx.call_key(1, Direction::Call).to_string());
 }
 
 #[test]

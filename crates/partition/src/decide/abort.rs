@@ -56,6 +56,10 @@ impl Decider<'_> {
     /// taken back may have done is undone.
     fn restart_idle(&mut self) -> Result<(), Rejected> {
         for step in self.step_indices() {
+            if self.status(step) == Status::Active && self.branch(step) == Branch::Parked {
+                // Whoever had room for it was told that it would not go on.
+                self.report_parked(step, Direction::Call);
+            }
             if self.branch(step) != Branch::Idle {
                 continue;
             }

@@ -179,10 +179,15 @@ impl Decider<'_> {
             self.take_back(call.step)?;
             return self.advance();
         }
-        if let Some((participant, _)) = self.participant_of(call.step, call.direction) {
+        self.report_parked(call.step, call.direction);
+        Ok(())
+    }
+
+    pub(crate) fn report_parked(&mut self, step: StepIndex, direction: Direction) {
+        if let Some((participant, _)) = self.participant_of(step, direction) {
+            let call = self.call_ref(step, direction, self.tx.steps[usize::from(step)].attempts + 1);
             self.effects.push(Effect::Parked { call, participant });
         }
-        Ok(())
     }
 
     /// The load manager has room for a parked call.

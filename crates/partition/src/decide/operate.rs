@@ -88,7 +88,8 @@ impl Decider<'_> {
     fn is_retryable(&self, step: StepIndex) -> bool {
         let state = &self.tx.steps[usize::from(step)];
         match (state.status, state.branch) {
-            (Status::Active, Branch::Backoff { .. } | Branch::Parked | Branch::Attention | Branch::Idle) => {
+            (Status::Active, Branch::Backoff { .. } | Branch::Parked | Branch::Idle) => true,
+            (Status::Active, Branch::Attention) => {
                 let found = self.participant_of(step, Direction::Call);
                 found.is_none_or(|(_, participant)| self.may_be_asked(step, Direction::Call, participant))
             }

@@ -24,7 +24,9 @@ impl Decider<'_> {
             let same = first.idempotency_key == signal.idempotency_key;
             return Err(if same { Rejected::Stale } else { Rejected::AnotherSignal(signal.name) });
         }
-        if self.tx.outcome.is_some() {
+        // An optional wait may outlast the outcome of what is completed.
+        let awaited = self.step_indices().any(|step| waits(self.step(step)) && !self.status(step).has_ended());
+        if self.tx.outcome.is_some() && !(self.tx.phase == Phase::Forward && awaited) {
             return Err(Rejected::Decided);
         }
         let body = Arc::clone(&signal.body);

@@ -16,6 +16,12 @@ impl Decider<'_> {
         if self.tx.has_outstanding() {
             return Ok(());
         }
+        for step in self.step_indices() {
+            // Left behind by a decision that broke off: it goes forward no more.
+            if self.status(step) == Status::Active && self.branch(step) == Branch::Idle {
+                self.take_back(step)?;
+            }
+        }
         // One undo at a time, and a person's decision is waited for.
         if self.tx.steps.iter().any(|s| s.status == Status::Undoing && s.branch != Branch::Idle) {
             return Ok(());

@@ -60,6 +60,13 @@ impl Decider<'_> {
 
     fn signal_missed(&mut self, step: StepIndex) -> Result<(), Rejected> {
         let definition = self.step(step);
+        if let plan::Action::Wait(plan::Wait::Signal { name, .. }) = &definition.action
+            && let Some(signal) = self.tx.signals.iter().find(|s| s.name == *name)
+        {
+            // It came, and something kept it from being looked at.
+            let body = std::sync::Arc::clone(&signal.body);
+            return self.receive(step, &body);
+        }
         if definition.optional {
             return self.settle(step, Status::Failed);
         }

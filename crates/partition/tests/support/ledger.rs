@@ -12,11 +12,11 @@ use super::world::Flying;
 
 /// One step of one transaction, at its participant.
 #[derive(Debug, Default, Clone)]
-pub struct Deed {
+pub(crate) struct Deed {
     /// The effect is there now.
-    pub stands: bool,
-    pub executions: u32,
-    pub undo_executions: u32,
+    pub(crate) stands: bool,
+    pub(crate) executions: u32,
+    pub(crate) undo_executions: u32,
     /// An undo came to a participant that remembers it.
     blocked: bool,
     /// Attempts on their way that execute when they arrive.
@@ -36,14 +36,14 @@ pub struct Deed {
 }
 
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     deeds: BTreeMap<(Seq, StepIndex), Deed>,
     last_completed: u32,
 }
 
 /// What an attempt really does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     Executes,
     /// After this long, within what the participant declares.
     ArrivesLater(std::time::Duration),
@@ -51,12 +51,12 @@ pub enum Fate {
 }
 
 impl Ledger {
-    pub fn deed(&self, tx: Seq, step: StepIndex) -> Deed {
+    pub(crate) fn deed(&self, tx: Seq, step: StepIndex) -> Deed {
         self.deeds.get(&(tx, step)).cloned().unwrap_or_default()
     }
 
     /// A call leaves: may it?
-    pub fn released(
+    pub(crate) fn released(
         &mut self,
         tx: &Transaction,
         saga: &Saga,
@@ -134,7 +134,7 @@ impl Ledger {
     }
 
     /// An attempt ended for the engine; `known` says what the answer told.
-    pub fn answered(&mut self, flown: &Flying, participant: &Participant, tells: Tells, fate: Fate, now: Timestamp) {
+    pub(crate) fn answered(&mut self, flown: &Flying, participant: &Participant, tells: Tells, fate: Fate, now: Timestamp) {
         self.last_completed += 1;
         let completed = self.last_completed;
         let deed = self.deeds.entry((flown.call.tx, flown.call.step)).or_default();
@@ -161,7 +161,7 @@ impl Ledger {
     }
 
     /// This process ended while it was outstanding: it may have executed, and here it arrives as late as it can.
-    pub fn interrupted(&mut self, lost: &Flying, participant: &Participant, now: Timestamp) {
+    pub(crate) fn interrupted(&mut self, lost: &Flying, participant: &Participant, now: Timestamp) {
         let fate = match lost.call.attempt % 3 {
             0 => Fate::Never,
             1 => Fate::ArrivesLater(participant.settles_within),
@@ -171,25 +171,22 @@ impl Ledger {
     }
 
     /// A person did the undo, outside.
-    pub fn undone_by_hand(&mut self, tx: Seq, step: StepIndex) {
+    pub(crate) fn undone_by_hand(&mut self, tx: Seq, step: StepIndex) {
         self.deeds.entry((tx, step)).or_default().stands = false;
     }
 
     /// A person allows the undo again: they know that it has not executed, or that a repeat is harmless.
-    pub fn undo_allowed_again(&mut self, tx: Seq) {
-        for ((t, _), deed) in &mut self.deeds {
-            if *t == tx {
-                deed.undo_may = false;
-                deed.undo_first_start = None;
-            }
-        }
+    pub(crate) fn undo_allowed_again(&mut self, tx: Seq, step: StepIndex) {
+        let deed = self.deeds.entry((tx, step)).or_default();
+        deed.undo_may = false;
+        deed.undo_first_start = None;
     }
 
-    pub fn next_arrival(&self) -> Option<Timestamp> {
+    pub(crate) fn next_arrival(&self) -> Option<Timestamp> {
         self.deeds.values().flat_map(|d| d.arrivals.iter().copied()).min()
     }
 
-    pub fn arrive(&mut self, now: Timestamp) {
+    pub(crate) fn arrive(&mut self, now: Timestamp) {
         for deed in self.deeds.values_mut() {
             let due = deed.arrivals.iter().filter(|at| **at <= now).count();
             deed.arrivals.retain(|at| *at > now);
@@ -200,7 +197,7 @@ impl Ledger {
     }
 
     /// TX-2, TX-3: what an ended transaction says is what happened.
-    pub fn judge(&self, tx: &Transaction, saga: &Saga) {
+    pub(crate) fn judge(&self, tx: &Transaction, saga: &Saga) {
         for (place, (step, state)) in saga.steps.iter().zip(&tx.steps).enumerate() {
             let deed = self.deed(tx.seq(), place as StepIndex);
             if step.call().is_none() || !deed.changes {
@@ -232,7 +229,7 @@ impl Ledger {
 
 /// What an answer told the engine, as this test understands the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tells {
+pub(crate) enum Tells {
     Done,
     /// It was taken, and nothing was done by this attempt.
     No,

@@ -15,7 +15,7 @@ use plan::{Participant, Saga};
 
 /// `pay`: keys for a day · `bill`: keys for an hour, at the endpoint · `crm`: no keys · `hlr`: no keys, settles at
 /// once · `tomb`: an undo blocks a later do.
-pub const PARTICIPANTS: &str = r#"
+pub(crate) const PARTICIPANTS: &str = r#"
 apiVersion: tidegate/v1
 kind: Participants
 participants:
@@ -83,14 +83,14 @@ input:
 "#;
 
 /// The participants, in the order of [`PARTICIPANTS`].
-pub fn participants() -> Vec<Participant> {
+pub(crate) fn participants() -> Vec<Participant> {
     let checked = check(&[participants_file()], &Known::default());
     assert!(!checked.has_errors(), "{:#?}", checked.diagnostics);
     checked.participants.into_iter().map(|p| p.participant).collect()
 }
 
 /// Compiles the notation.
-pub fn saga(text: &str) -> Saga {
+pub(crate) fn saga(text: &str) -> Saga {
     let yaml = to_yaml(text);
     let file = SourceFile { path: "story.yaml".into(), text: yaml.clone() };
     let checked = check(&[participants_file(), file], &Known::default());

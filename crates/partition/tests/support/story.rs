@@ -32,7 +32,7 @@ use super::world::{World, json, outcome_words};
 
 /// Tells a story of one saga and compares it with what is expected.
 #[allow(clippy::needless_pass_by_value, reason = "reads as expect_test is read everywhere")]
-pub fn check(text: &str, script: &str, expected: Expect) {
+pub(crate) fn check(text: &str, script: &str, expected: Expect) {
     let mut world = World::new(vec![saga(text)], participants());
     let mut told = String::new();
     for line in script.lines().map(str::trim).filter(|l| !l.is_empty()) {
@@ -72,26 +72,26 @@ fn tell(world: &mut World, line: &str) -> Result<(), partition::Rejected> {
             world.pass(model::time::parse_duration(by).expect("a duration"));
             Ok(())
         }
-        ["hold", p] => Ok(world.around.held[place(world, p)] = true),
-        ["free", p] => {
+        [verb @ ("hold" | "free" | "gone" | "back"), p] => {
             let place = place(world, p);
-            world.free(place);
+            match *verb {
+                "hold" => world.around.held[place] = true,
+                "free" => world.free(place),
+                verb => world.around.gone[place] = verb == "gone",
+            }
             Ok(())
         }
-        ["gone", p] => Ok(world.around.gone[place(world, p)] = true),
-        ["back", p] => Ok(world.around.gone[place(world, p)] = false),
         ["park", rest @ ..] => {
             let call = outstanding(world, &rest.join(" "));
             world.flying.retain(|f| f.call != call);
             world.propose(Command::Park(call)).map(|_| ())
         }
-        ["takes", "back"] => Ok(world.takes_back = true),
-        ["cancel"] => world.propose(operate(tx(), Operator::Cancel)).map(|_| ()),
-        ["retry"] => {
-            let tx = tx();
-            world.ledger.undo_allowed_again(tx);
-            world.propose(operate(tx, Operator::Retry)).map(|_| ())
+        ["takes", "back"] => {
+            world.takes_back = true;
+            Ok(())
         }
+        ["cancel"] => world.propose(operate(tx(), Operator::Cancel)).map(|_| ()),
+        ["retry"] => world.propose(operate(tx(), Operator::Retry)).map(|_| ()),
         ["resolve", "undo", step, how, ..] => {
             let (tx, step) = (tx(), step_of(world, step));
             if *how == "done" {
@@ -119,8 +119,10 @@ fn tell(world: &mut World, line: &str) -> Result<(), partition::Rejected> {
             let call = CallRef { tx: tx(), step: step_of(world, step), direction: Direction::Call, attempt: 1, round: 0 };
             world.propose(Command::Unpark(call)).map(|_| ())
         }
-        ["poison"] => Ok(world.around.panics.set(true)),
-        ["heal"] => Ok(world.around.panics.set(false)),
+        [verb @ ("poison" | "heal")] => {
+            world.around.panics.set(*verb == "poison");
+            Ok(())
+        }
         ["restart"] => {
             world.restart(true);
             Ok(())

@@ -19,16 +19,16 @@ use partition::{
 };
 use plan::{Participant, Saga};
 
-use super::ledger::Ledger;
+use super::ledger::{Fate, Ledger, Tells};
 
 /// What the leader may look up, and what breaks in it on demand.
 #[derive(Debug)]
-pub struct Around {
-    pub participants: Vec<Participant>,
-    pub held: Vec<bool>,
-    pub gone: Vec<bool>,
+pub(crate) struct Around {
+    pub(crate) participants: Vec<Participant>,
+    pub(crate) held: Vec<bool>,
+    pub(crate) gone: Vec<bool>,
     /// The next look-up panics: a planted poison.
-    pub panics: Cell<bool>,
+    pub(crate) panics: Cell<bool>,
 }
 
 impl Surroundings for Around {
@@ -45,11 +45,11 @@ impl Surroundings for Around {
 
 /// A call that was released and has not been answered.
 #[derive(Clone, Debug)]
-pub struct Flying {
-    pub call: CallRef,
-    pub participant: u32,
-    pub endpoint: u16,
-    pub body: Option<String>,
+pub(crate) struct Flying {
+    pub(crate) call: CallRef,
+    pub(crate) participant: u32,
+    pub(crate) endpoint: u16,
+    pub(crate) body: Option<String>,
 }
 
 /// What a restart finds: a checkpoint and the journal after it.
@@ -61,20 +61,21 @@ struct Disk {
     batches: Vec<(Seq, Vec<u8>)>,
 }
 
-pub struct World {
-    pub leader: Leader,
-    pub around: Around,
-    pub now: Timestamp,
-    pub flying: Vec<Flying>,
-    pub parked: Vec<(u32, CallRef)>,
-    pub ledger: Ledger,
-    pub plans: Vec<Saga>,
-    pub ended: BTreeMap<Seq, Transaction>,
+pub(crate) struct World {
+    pub(crate) leader: Leader,
+    pub(crate) around: Around,
+    pub(crate) now: Timestamp,
+    pub(crate) flying: Vec<Flying>,
+    taken_back: Vec<Flying>,
+    pub(crate) parked: Vec<(u32, CallRef)>,
+    pub(crate) ledger: Ledger,
+    pub(crate) plans: Vec<Saga>,
+    pub(crate) ended: BTreeMap<Seq, Transaction>,
     /// The load manager takes withdrawn calls back; else they are already in flight.
-    pub takes_back: bool,
+    pub(crate) takes_back: bool,
     /// Whether what follows at once (grants, calls taken back) is proposed at once.
-    pub prompt: bool,
-    pub names: BTreeMap<Seq, String>,
+    pub(crate) prompt: bool,
+    pub(crate) names: BTreeMap<Seq, String>,
     replica: Partition,
     follows: VecDeque<Command>,
     decided: BTreeMap<Seq, TxOutcome>,
@@ -84,12 +85,23 @@ pub struct World {
     /// Being recovered: what is outstanding of an earlier epoch has no call that flies.
     recovering: bool,
     said: Vec<String>,
+    /// Everything proposed and what followed, for whoever has to understand a failure.
+    log: Vec<String>,
+    pub(crate) loud: bool,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.loud {
+            eprintln!("{}", self.log.join("\n"));
+        }
+    }
 }
 
 const ID: PartitionId = PartitionId(3);
 
 impl World {
-    pub fn new(plans: Vec<Saga>, participants: Vec<Participant>) -> Self {
+    pub(crate) fn new(plans: Vec<Saga>, participants: Vec<Participant>) -> Self {
         let count = participants.len();
         let mut world = Self {
             leader: Leader::new(Partition::new(ID)),
@@ -101,6 +113,7 @@ impl World {
             },
             now: Timestamp::from_millis(1_795_000_000_000),
             flying: Vec::new(),
+            taken_back: Vec::new(),
             parked: Vec::new(),
             ledger: Ledger::default(),
             plans: Vec::new(),
@@ -115,6 +128,8 @@ impl World {
             saved: BTreeMap::new(),
             recovering: false,
             said: Vec::new(),
+            log: Vec::new(),
+            loud: false,
         };
         let entry = world.leader.open_epoch(1, 1, world.now).expect("the first epoch");
         world.journal(&entry);
@@ -129,7 +144,7 @@ impl World {
     }
 
     /// Submits one transaction. Gives its seq.
-    pub fn begin(&mut self, name: &str, plan: u32, key: Option<&str>, input: &str) -> Result<Seq, Rejected> {
+    pub(crate) fn begin(&mut self, name: &str, plan: u32, key: Option<&str>, input: &str) -> Result<Seq, Rejected> {
         let timeout = self.plans[plan as usize].timeout;
         let begin = Begin {
             plan,
@@ -146,7 +161,7 @@ impl World {
     }
 
     /// Proposes, journals, replays, checks, and does what follows at once. Gives the entry's seq.
-    pub fn propose(&mut self, command: Command) -> Result<Seq, Rejected> {
+    pub(crate) fn propose(&mut self, command: Command) -> Result<Seq, Rejected> {
         let result = self.propose_one(command);
         while self.prompt
             && let Some(next) = self.follows.pop_front()
@@ -157,11 +172,11 @@ impl World {
     }
 
     /// What the last proposals led to, in words, in order.
-    pub fn take_said(&mut self) -> Vec<String> {
+    pub(crate) fn take_said(&mut self) -> Vec<String> {
         std::mem::take(&mut self.said)
     }
 
-    pub fn follow_up(&mut self) {
+    pub(crate) fn follow_up(&mut self) {
         while let Some(next) = self.follows.pop_front() {
             let _ = self.propose_one(next);
         }
@@ -171,9 +186,18 @@ impl World {
         if let Some(tx) = command.subject() {
             self.bring_back(tx);
         }
+        if let Command::Park(call) = &command {
+            self.taken_back.retain(|f| f.call != *call);
+        }
         let granted = matches!(command, Command::Grant(_));
+        self.ledger.arrive(self.now);
         let mut effects = Vec::new();
+        self.log.push(format!("{} {command:?}", self.now));
         let entry = self.leader.propose(command, self.now, &self.around, &mut effects);
+        self.log.push(match &entry {
+            Ok(entry) => format!("    {:?} {effects:?}", entry.kind),
+            Err(rejected) => format!("    {rejected}"),
+        });
         let entry = match entry {
             Ok(entry) => entry,
             Err(rejected) => {
@@ -182,6 +206,13 @@ impl World {
             }
         };
         self.check_locks(&entry, granted);
+        if let EntryKind::Moves { tx, moves } = &entry.kind {
+            for told in moves {
+                if let Move::Recount { step } = told {
+                    self.ledger.undo_allowed_again(*tx, *step);
+                }
+            }
+        }
         let gone = self.journal(&entry);
         for effect in effects {
             self.take(effect, gone.as_ref());
@@ -227,7 +258,9 @@ impl World {
             Effect::Withdraw(call) => {
                 self.said.push(format!("withdraw {}", self.word(call)));
                 if self.takes_back {
-                    self.flying.retain(|f| f.call != call);
+                    let (back, fly) = std::mem::take(&mut self.flying).into_iter().partition(|f| f.call == call);
+                    self.flying = fly;
+                    self.taken_back.extend::<Vec<Flying>>(back);
                     self.follows.push_back(Command::Park(call));
                 }
             }
@@ -265,7 +298,7 @@ impl World {
     }
 
     /// A live transaction, also while it is evicted.
-    pub fn live(&self, seq: Seq) -> Option<Transaction> {
+    pub(crate) fn live(&self, seq: Seq) -> Option<Transaction> {
         if let Some(tx) = self.leader.partition.get(seq) {
             return Some(tx.clone());
         }
@@ -278,7 +311,7 @@ impl World {
         wire::row::read(row, |hash| plans.find(hash)).expect("a row")
     }
 
-    pub fn bring_back(&mut self, seq: Seq) {
+    pub(crate) fn bring_back(&mut self, seq: Seq) {
         if self.leader.partition.presence(seq) == Presence::Evicted {
             let tx = self.live(seq).expect("an evicted row is saved");
             self.leader.partition.admit(tx);
@@ -286,7 +319,7 @@ impl World {
     }
 
     /// Whatever is due by `until` happens, at its time.
-    pub fn pass(&mut self, by: Duration) {
+    pub(crate) fn pass(&mut self, by: Duration) {
         let until = self.now.after(by);
         for _ in 0..10_000 {
             let next = [self.leader.partition.next_wake(), self.ledger.next_arrival()].into_iter().flatten().min();
@@ -305,7 +338,7 @@ impl World {
     }
 
     /// Writes what changed, as a checkpoint would; `evict` drops clean rows from memory.
-    pub fn checkpoint(&mut self, evict: bool) {
+    pub(crate) fn checkpoint(&mut self, evict: bool) {
         let changes = self.leader.partition.take_changes();
         for seq in &changes.removed {
             self.saved.remove(seq);
@@ -331,7 +364,8 @@ impl World {
     }
 
     /// The process ends and another one starts, from the last checkpoint and the journal after it.
-    pub fn restart(&mut self, keep_rows: bool) {
+    pub(crate) fn restart(&mut self, keep_rows: bool) {
+        self.log.push("restart".into());
         self.follows.clear();
         let mut rebuilt = match &self.disk.frame {
             Some(frame) => wire::checkpoint::read(ID, frame).expect("a frame"),
@@ -355,6 +389,7 @@ impl World {
             }
         }
         self.leader = Leader::new(rebuilt);
+        self.recovering = true;
         self.check();
         let (epoch, incarnation) = (self.leader.partition.epoch, self.leader.partition.incarnation);
         let entry = self.leader.open_epoch(epoch + 1, incarnation, self.now).expect("an epoch");
@@ -362,8 +397,11 @@ impl World {
         for lost in std::mem::take(&mut self.flying) {
             self.ledger.interrupted(&lost, &self.around.participants[lost.participant as usize], self.now);
         }
+        for lost in std::mem::take(&mut self.taken_back) {
+            let participant = &self.around.participants[lost.participant as usize];
+            self.ledger.answered(&lost, participant, Tells::Unknown, Fate::Never, self.now);
+        }
         self.parked.clear();
-        self.recovering = true;
         let mut to_recover = Vec::new();
         for seq in self.leader.partition.live_seqs() {
             let tx = self.live(seq).expect("live");
@@ -390,12 +428,10 @@ impl World {
     }
 
     /// Everything parked for a participant that is held no longer goes on, oldest first.
-    pub fn free(&mut self, participant: usize) {
+    pub(crate) fn free(&mut self, participant: usize) {
         self.around.held[participant] = false;
-        let (go, stay) = std::mem::take(&mut self.parked).into_iter().partition(|(p, _)| *p as usize == participant);
-        self.parked = stay;
-        let go: Vec<(u32, CallRef)> = go;
-        for (_, call) in go {
+        while let Some(place) = self.parked.iter().position(|(p, _)| *p as usize == participant) {
+            let (_, call) = self.parked.remove(place);
             let _ = self.propose(Command::Unpark(call));
         }
     }
@@ -483,7 +519,10 @@ impl World {
                 Branch::Parked => {
                     let same = |c: &CallRef| c.tx == tx.seq() && c.step == call.step && c.direction == direction;
                     let known = self.parked.iter().filter(|(_, c)| same(c)).count();
-                    on_its_way && (self.recovering || known >= 1)
+                    // A panic loses its place, which a person's retry gives back; a stop will take it back.
+                    let lost = tx.attention.as_ref().is_some_and(|a| a.cause == AttentionCause::Quarantined);
+                    let stops = matches!(tx.phase, Phase::Stopping(_));
+                    on_its_way && (self.recovering || known >= 1 || lost || stops)
                 }
                 Branch::Backoff { .. } => on_its_way,
                 Branch::Signal { .. } | Branch::Sleeping { .. } => step.status == Status::Active,
@@ -525,7 +564,7 @@ fn no_step(cause: AttentionCause) -> bool {
 }
 
 /// `completed`, or `aborted: refused`.
-pub fn outcome_words(outcome: TxOutcome) -> String {
+pub(crate) fn outcome_words(outcome: TxOutcome) -> String {
     match outcome {
         TxOutcome::Completed => "completed".into(),
         TxOutcome::Aborted(reason) => format!("aborted: {}", reason.as_str()),
@@ -533,6 +572,6 @@ pub fn outcome_words(outcome: TxOutcome) -> String {
 }
 
 /// Any JSON.
-pub fn json(text: &str) -> Value {
+pub(crate) fn json(text: &str) -> Value {
     model::json::parse(text.as_bytes()).expect("JSON")
 }

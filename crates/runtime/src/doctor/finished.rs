@@ -40,7 +40,7 @@ impl Plans<'_> {
 }
 
 /// Reads all of history and holds it against the journal and the live transactions.
-pub(super) fn check(doctor: &mut Doctor<'_>, dir: &Path, plans: &Plans<'_>, outcomes: &[Outcome], known: bool) {
+pub(super) fn check(doctor: &mut Doctor<'_>, dir: &Path, plans: &Plans<'_>, outcomes: &[Outcome]) {
     let mut seen: Vec<SeqSet> = outcomes.iter().map(|_| SeqSet::default()).collect();
     let mut oldest = u64::MAX;
     let mut records = 0;
@@ -70,7 +70,7 @@ pub(super) fn check(doctor: &mut Doctor<'_>, dir: &Path, plans: &Plans<'_>, outc
         let what = format!("{records} records were read, the store's inspection counts {:?}", doctor.records_inspected);
         doctor.book.wrong(RECORDS, dir.display().to_string(), what, "report it: two readers of one format disagree");
     }
-    if known {
+    if outcomes.iter().all(|outcome| outcome.is_at_end) {
         missing(&mut doctor.book, outcomes, &seen);
     } else {
         doctor.book.not_done(ONCE, "the journal could not be replayed, so nobody knows what ended");
@@ -89,7 +89,7 @@ fn once(book: &mut Notebook, place: &str, record: &Ended<'_>, outcomes: &[Outcom
         let what = format!("TX-1: {id} is in history twice, or two transactions share an entry of the journal");
         book.wrong(ONCE, place, what, "keep a copy of the directory and report it; both records stay readable");
     }
-    let Some(state) = &outcome.state else { return };
+    let Some(state) = outcome.state.as_ref().filter(|_| outcome.is_at_end) else { return };
     if id.seq() > state.partition.seq {
         let what = format!("TX-1: {id} has ended, but the journal ends at entry {}", state.partition.seq);
         return book.wrong(ONCE, place, what, "the journal has lost its end, or history is of another directory: restore");
@@ -155,6 +155,7 @@ fn row(book: &mut Notebook, place: &str, record: &Ended<'_>, plans: &Plans<'_>) 
         let what = format!("TX-1: {id} would not be found by its idempotency key, key or definition");
         book.wrong(RECORDS, place, what, "report it: a resubmission of it could begin a second time");
     }
+    tally(book, &tx, saga);
     judge(book, &tx, saga, place);
 }
 
@@ -166,9 +167,27 @@ fn outcome_number(tx: &Transaction) -> u8 {
     }
 }
 
+/// How an ended transaction came to its end, counted.
+fn tally(book: &mut Notebook, tx: &Transaction, saga: &Saga) {
+    book.looked_at(UNDONE, "ended transactions", 1);
+    if !matches!(tx.outcome, Some(TxOutcome::Aborted(_))) {
+        return;
+    }
+    book.looked_at(UNDONE, "aborted", 1);
+    for (state, step) in tx.steps.iter().zip(&saga.steps) {
+        let what = match (state.status, &step.compensate) {
+            (Status::Compensated, _) => "steps compensated",
+            (Status::GivenUp, _) => "undos given up by a person",
+            (_, Undo::Nothing) if state.has_effect() => "steps with nothing to undo",
+            _ if state.by_hand => "steps that a person says were not done",
+            _ => continue,
+        };
+        book.looked_at(UNDONE, what, 1);
+    }
+}
+
 /// TX-2 and TX-3 on one ended transaction.
 pub(super) fn judge(book: &mut Notebook, tx: &Transaction, saga: &Saga, place: &str) {
-    book.looked_at(UNDONE, "ended transactions", 1);
     let place = format!("{} ({place})", tx.id);
     let advice = "find out at the participant what it did, and undo it by hand; then report it";
     if tx.phase != Phase::Ended || tx.outcome.is_none() {
@@ -179,29 +198,19 @@ pub(super) fn judge(book: &mut Notebook, tx: &Transaction, saga: &Saga, place: &
         return book.wrong(UNDONE, &place, what, RESTORE);
     }
     let aborted = matches!(tx.outcome, Some(TxOutcome::Aborted(_)));
-    book.looked_at(UNDONE, "aborted", u64::from(aborted));
     for (state, step) in tx.steps.iter().zip(&saga.steps) {
+        let name = &step.name;
         if state.branch != Branch::Idle || matches!(state.status, Status::Active | Status::Undoing) {
-            let what = format!("TX-2: step \"{}\" is {:?}, {:?} though all has ended", step.name, state.status, state.branch);
+            let what = format!("TX-2: step \"{name}\" is {:?}, {:?} though all has ended", state.status, state.branch);
             book.wrong(UNDONE, &place, what, advice);
         }
-        if !aborted {
-            continue;
-        }
-        // The exceptions that TX-2 names.
-        let (count, excused) = match (state.status, &step.compensate) {
-            (Status::Compensated, _) => ("steps compensated", true),
-            (Status::GivenUp, _) => ("undos given up by a person", true),
-            (_, Undo::Nothing) if state.has_effect() => ("steps with nothing to undo", true),
-            _ if state.by_hand && !state.has_effect() => ("steps that a person says were not done", true),
-            _ => ("", false),
-        };
-        if excused {
-            book.looked_at(UNDONE, count, 1);
-        } else if state.has_effect() {
+        // The exceptions that TX-2 names: what was undone or given up by a person, and `compensate: none`.
+        let is_excepted = matches!(state.status, Status::Compensated | Status::GivenUp)
+            || matches!(step.compensate, Undo::Nothing);
+        if aborted && state.has_effect() && !is_excepted {
             let what = format!(
-                "TX-3: it is aborted, and step \"{}\" ({:?}) may have executed and was not compensated",
-                step.name, state.status
+                "TX-3: it is aborted, and step \"{name}\" ({:?}) may have executed and was not compensated",
+                state.status
             );
             book.wrong(UNDONE, &place, what, advice);
         }

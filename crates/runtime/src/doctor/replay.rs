@@ -36,8 +36,10 @@ pub(super) struct Rebuilt {
 /// What the journal says about one partition.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// At the journal's end, if it could be rebuilt.
+    /// As rebuilt, if it could be.
     pub(super) state: Option<Rebuilt>,
+    /// It stands at the journal's end, and not only where the checkpoint does.
+    pub(super) is_at_end: bool,
     /// Transactions, by the entry that began them, that ended at or before the newer checkpoint: only history has
     /// them now.
     pub(super) ended_before: SeqSet,
@@ -85,6 +87,7 @@ pub(super) fn replay(
             && let Err(why) = run(doctor, opened, partitions, &mut lot, &mut judge)
         {
             doctor.book.not_done(REPLAY, why);
+            lot.iter_mut().for_each(|track| track.stopped = true);
         }
         for track in lot {
             outcomes.push(finish(doctor, track, opened.is_some()));
@@ -141,19 +144,18 @@ fn load(doctor: &mut Doctor<'_>, id: u16, rows: &mut u64) -> Track {
         doctor.book.looked_at(CHECKPOINTS, "checkpoints", 1);
         doctor.book.looked_at(CHECKPOINTS, "rows", rebuilt.rows.len());
     }
-    let newer = usable.pop();
-    let older = usable.pop();
-    track.start = older.as_ref().map(|(checkpoint, _)| start_at(checkpoint));
-    match newer {
-        Some((checkpoint, rebuilt)) => {
-            track.newer_at = Some((checkpoint.seq, BatchHash(checkpoint.batch_hash)));
-            track.newer = Some(rebuilt);
-            track.older = older.map(|(_, rebuilt)| rebuilt);
-        }
-        None => {
-            track.older = Some(Rebuilt { partition: Partition::new(PartitionId(id)), rows: Rows::default() });
-        }
+    if let Some((checkpoint, rebuilt)) = usable.pop() {
+        track.newer_at = Some((checkpoint.seq, BatchHash(checkpoint.batch_hash)));
+        track.newer = Some(rebuilt);
     }
+    track.older = Some(match usable.pop() {
+        Some((checkpoint, rebuilt)) => {
+            track.start = Some(start_at(&checkpoint));
+            rebuilt
+        }
+        // As long as nothing was trimmed, the journal reaches back to the beginning.
+        None => Rebuilt { partition: Partition::new(PartitionId(id)), rows: Rows::default() },
+    });
     track
 }
 
@@ -209,7 +211,7 @@ fn run(
     let mut starts = Starts::new();
     for id in 0..partitions {
         // What is not in this lot is passed over.
-        starts.insert(id, Start { seq: u64::MAX, hash: None });
+        starts.insert(id, Start { seq: Seq::MAX - 1, hash: None });
     }
     for track in lot.iter() {
         starts.remove(&track.id);
@@ -452,6 +454,7 @@ impl Rebuilt {
 fn finish(doctor: &mut Doctor<'_>, mut track: Track, has_journal: bool) -> Outcome {
     let id = track.id;
     doctor.book.looked_at(REPLAY, "partitions", 1);
+    doctor.book.looked_at(REPLAY, "states compared", 0);
     doctor.book.looked_at(REPLAY, "batches", track.batches);
     doctor.book.looked_at(REPLAY, "entries", track.entries);
     let newer_at = track.newer_at;
@@ -475,16 +478,9 @@ fn finish(doctor: &mut Doctor<'_>, mut track: Track, has_journal: bool) -> Outco
         && has_journal
         && !track.stopped
     {
-        let reached = track.older.as_ref().map(|s| s.partition.seq);
-        if reached.is_some_and(|reached| reached < seq) {
-            doctor.book.wrong(
-                REPLAY,
-                format!("partition {id}"),
-                format!("the journal ends at entry {}, before the checkpoint's {seq}", reached.unwrap_or(0)),
-                "part of the journal is gone: restore from a backup",
-            );
-            track.older = None;
-        } else if track.start.is_none() && track.first_seq.is_some_and(|first| first > 1) {
+        let was_trimmed = track.start.is_none() && seq > 0 && track.first_seq.is_none_or(|first| first > 1);
+        let reached = track.older.as_ref().map_or(seq, |state| state.partition.seq);
+        if was_trimmed {
             doctor.book.wrong(
                 CHECKPOINTS,
                 track.dir.display().to_string(),
@@ -494,6 +490,15 @@ fn finish(doctor: &mut Doctor<'_>, mut track: Track, has_journal: bool) -> Outco
                 ),
                 "the next checkpoint of the running node makes the second one again",
             );
+            track.older = None;
+        } else if reached < seq {
+            doctor.book.wrong(
+                REPLAY,
+                format!("partition {id}, entry {reached}"),
+                format!("the journal ends at entry {reached}, before the checkpoint's {seq}"),
+                "part of the journal is gone: restore from a backup",
+            );
+            track.older = None;
         }
     }
     if let (Some(older), Some(newer)) = (&track.older, &track.newer)
@@ -503,5 +508,5 @@ fn finish(doctor: &mut Doctor<'_>, mut track: Track, has_journal: bool) -> Outco
     }
     // What a start would use comes first.
     let state = if track.stopped { None } else { track.newer.or(track.older) };
-    Outcome { state, ..track.outcome }
+    Outcome { is_at_end: state.is_some() && has_journal, state, ..track.outcome }
 }

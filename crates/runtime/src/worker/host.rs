@@ -16,6 +16,8 @@ pub(crate) struct Host {
     pub(crate) id: PartitionId,
     pub(crate) leader: Leader,
     pub(crate) writer: EntryWriter,
+    /// Batches that are full already and wait for the next part.
+    pub(crate) sealed: Vec<journal::Batch>,
     pub(crate) tail: BatchHash,
     /// The last seq that is durable.
     pub(crate) durable: Seq,
@@ -29,6 +31,10 @@ pub(crate) struct Host {
     /// Rows that the checkpoint under way deletes, should it fail.
     pub(crate) removed_under_way: Vec<Seq>,
     pub(crate) bytes_since_checkpoint: u64,
+    /// Journal bytes of the whole node when the last checkpoint was made.
+    pub(crate) node_bytes_then: u64,
+    /// The journal may forget this partition up to here.
+    pub(crate) trimmed: Seq,
     pub(crate) checkpoint: CheckpointState,
     /// Parked rows that may leave memory once a checkpoint holds them.
     pub(crate) cold: VecDeque<Seq>,
@@ -39,7 +45,8 @@ pub(crate) struct Host {
 pub(crate) enum CheckpointState {
     None,
     /// Made of the state behind this seq; runs when that is durable.
-    Prepared { job: Box<store::statelog::CheckpointJob> },
+    /// With the place in history that must be on disk before its rows are gone for good.
+    Prepared { job: Box<store::statelog::CheckpointJob>, history: Option<store::history::Position> },
     Running,
 }
 
@@ -50,17 +57,78 @@ impl Host {
             durable: partition.seq,
             leader: Leader::new(partition),
             writer: EntryWriter::default(),
+            sealed: Vec::new(),
             tail,
             waiters: HashMap::new(),
             parked: BTreeMap::new(),
             to_recover: VecDeque::new(),
             bytes_since_checkpoint: 0,
+            node_bytes_then: 0,
+            trimmed: 0,
             checkpoint: CheckpointState::None,
             cold: VecDeque::new(),
             frozen,
             to_grant: Vec::new(),
             removed_under_way: Vec::new(),
         }
+    }
+
+    /// Closes the batch that is being gathered; the next entry begins another.
+    pub(crate) fn seal(&mut self, buffer: Vec<u8>) {
+        if self.writer.is_empty() {
+            return;
+        }
+        let batch = journal::Batch::encode(
+            self.id.0,
+            self.leader.partition.epoch,
+            self.writer.first_seq(),
+            self.writer.count(),
+            self.tail,
+            self.durable,
+            self.writer.payload(),
+            buffer,
+        );
+        self.tail = batch.hash();
+        self.bytes_since_checkpoint += batch.bytes().len() as u64;
+        self.writer.clear();
+        self.sealed.push(batch);
+    }
+
+    /// Bytes that wait for the next part.
+    pub(crate) fn gathered_bytes(&self) -> usize {
+        self.writer.len() + self.sealed.iter().map(|batch| batch.bytes().len()).sum::<usize>()
+    }
+
+    /// Notes a parked transaction that may leave memory. Those that have gone on are dropped now and then, so that
+    /// the list never grows far beyond what is live.
+    pub(crate) fn may_leave(&mut self, tx: Seq) {
+        self.cold.push_back(tx);
+        if self.cold.len() > 2 * self.leader.partition.live_count() + 1_024 {
+            let partition = &self.leader.partition;
+            let mut cold: Vec<Seq> = self.cold.drain(..).filter(|seq| partition.is_parked(*seq)).collect();
+            cold.sort_unstable();
+            cold.dedup();
+            self.cold = cold.into();
+        }
+    }
+
+    /// Drops parked calls of transactions that have ended, when there are many. Gives how many.
+    pub(crate) fn tidy_parked(&mut self, participant: u32) -> u64 {
+        let Some(queue) = self.parked.get_mut(&participant) else { return 0 };
+        let before = queue.len();
+        if before <= 2 * self.leader.partition.live_count() + 1_024 {
+            return 0;
+        }
+        let partition = &self.leader.partition;
+        let mut seen = hashbrown::HashSet::new();
+        queue.retain(|call| {
+            let waits = match partition.get(call.tx) {
+                Some(tx) => tx.steps.get(usize::from(call.step)).is_some_and(|s| s.branch == partition::branch::Branch::Parked),
+                None => partition.presence(call.tx) == partition::state::Presence::Evicted,
+            };
+            waits && seen.insert((call.tx, call.step))
+        });
+        (before - queue.len()) as u64
     }
 
     /// Nothing of it waits to become durable.

@@ -15,7 +15,7 @@ use crate::state_word::{outcome_word, reason_word, state_word};
 impl Worker {
     pub(crate) fn look(&mut self, tx: TxId, waiter: Waiter) {
         match self.host_of(tx.partition()) {
-            Some(host) => self.answer_when_durable(host, tx, waiter),
+            Some(host) => self.answer_when_durable(host, tx, waiter, false),
             None => waiter.to.send(Err(Refusal::NoTransaction(tx))),
         }
     }

@@ -24,7 +24,8 @@ use crate::view::{Detail, View};
 /// Waits for the part that contains what caused it.
 pub(crate) enum Held {
     Effect { host: usize, effect: Effect },
-    Respond { host: usize, tx: TxId, waiter: Waiter },
+    /// `taken`: the waiter's own command was accepted, so even if it has ended meanwhile that is no refusal.
+    Respond { host: usize, tx: TxId, waiter: Waiter, taken: bool, again: bool },
 }
 
 impl Worker {
@@ -32,10 +33,10 @@ impl Worker {
         for item in held {
             match item {
                 Held::Effect { host, effect } => self.release_effect(host, effect, now),
-                Held::Respond { host, tx, waiter } => {
+                Held::Respond { host, tx, waiter, taken, again } => {
                     // What ended just before must be findable in history before anybody is told to look there.
                     self.hand_over_history();
-                    self.respond(host, tx, waiter);
+                    self.respond(host, tx, waiter, taken, again);
                 }
             }
         }
@@ -308,7 +309,7 @@ impl Worker {
             match self.shared.history.append(block) {
                 Ok(_) => {
                     for key in keys {
-                        self.shared.keys.remove(key);
+                        self.shared.keys.ended(key);
                     }
                 }
                 Err(not) => {
@@ -322,29 +323,35 @@ impl Worker {
         }
     }
 
-    /// Answers as soon as what is known of `tx` is durable.
-    pub(crate) fn answer_when_durable(&mut self, host: usize, tx: TxId, waiter: Waiter) {
+    /// Answers as soon as what is known of `tx` is durable. `taken`: because the waiter's own command was accepted.
+    pub(crate) fn answer_when_durable(&mut self, host: usize, tx: TxId, waiter: Waiter, taken: bool) {
         let clean = self.hosts[host].is_clean() && self.gathering.is_empty();
         if clean {
-            self.respond(host, tx, waiter);
+            self.respond(host, tx, waiter, taken, true);
         } else {
-            self.gathering.push(Held::Respond { host, tx, waiter });
+            self.gathering.push(Held::Respond { host, tx, waiter, taken, again: false });
         }
     }
 
-    fn respond(&mut self, host: usize, tx: TxId, waiter: Waiter) {
+    fn respond(&mut self, host: usize, tx: TxId, waiter: Waiter, taken: bool, again: bool) {
         if let Err(e) = self.bring_back(host, tx.seq()) {
             waiter.to.send(Err(Refusal::Internal(e.to_string())));
             return;
         }
         let Some(live) = self.hosts[host].leader.partition.get(tx.seq()).filter(|live| live.id == tx) else {
-            let refusal = if self.history_waiting.is_empty() {
-                Refusal::NoTransaction(tx)
-            } else {
+            if !again && !self.hosts[host].is_clean() {
+                // It may have ended in what is not durable yet: once more behind that, when it is in history.
+                self.gathering.push(Held::Respond { host, tx, waiter, taken, again: true });
+                return;
+            }
+            if !self.history_waiting.is_empty() {
                 let what = "history is behind; ask again".to_owned();
-                Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::Unknown }
-            };
-            waiter.to.send(Err(refusal));
+                waiter.to.send(Err(Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::Unknown }));
+            } else if taken {
+                waiter.to.send(Ok(Answer { id: tx, decided: true, replayed: waiter.replayed, body: Bytes::new() }));
+            } else {
+                waiter.to.send(Err(Refusal::NoTransaction(tx)));
+            }
             return;
         };
         let waits_on = match waiter.until {

@@ -11,7 +11,7 @@ use partition::{Begin, CallRef, Command, Effect, Entry, Evidence, Rejected, Samp
 
 use super::host::CheckpointState;
 use super::release::Held;
-use super::{BEGINS_PER_TURN, UnderWay, Worker};
+use super::{BEGINS_PER_TURN, PARTS_UNDER_WAY_MAX, UnderWay, Worker};
 use crate::inbox::{Note, Waiter};
 use crate::numbers::{add, bump, subtract};
 use crate::prepare::Prepared;
@@ -123,7 +123,10 @@ impl Worker {
             Note::Resolve { tx, step, order, who, why, waiter } => {
                 let found = self.step_of(tx, &step);
                 let Some(step) = found else {
-                    waiter.to.send(Err(self.no_such_step(tx, &step)));
+                    match self.no_such_step(tx, &step) {
+                        Refusal::NoTransaction(_) => self.look(tx, waiter),
+                        refusal => waiter.to.send(Err(refusal)),
+                    }
                     return;
                 };
                 let verb = partition::Operator::Resolve {
@@ -169,15 +172,22 @@ impl Worker {
             waiter.to.send(Err(Refusal::NoTransaction(tx)));
             return;
         };
+        let live = |worker: &Self| worker.hosts[host].leader.partition.get(tx.seq()).map(|live| live.id);
+        if self.bring_back(host, tx.seq()).is_ok() && live(self).is_some_and(|id| id != tx) {
+            waiter.to.send(Err(Refusal::NoTransaction(tx)));
+            return;
+        }
         match self.propose(host, command, now) {
-            Ok(_) => self.answer_when_durable(host, tx, waiter),
+            // It ended by this: answered with its end, as soon as that is durable.
+            Ok(_) if live(self).is_none() => self.hosts[host].waiters.entry(tx.seq()).or_default().push(waiter),
+            Ok(_) => self.answer_when_durable(host, tx, waiter, true),
             // The same wish or signal again: answered as before.
             Err(Rejected::Stale) => {
                 waiter.replayed = true;
-                self.answer_when_durable(host, tx, waiter);
+                self.answer_when_durable(host, tx, waiter, true);
             }
-            // Ended or unknown: whoever asked looks into history.
-            Err(Rejected::NotLive(_)) => waiter.to.send(Err(Refusal::NoTransaction(tx))),
+            // Ended or unknown: whoever asked looks into history, where it is once its end is durable.
+            Err(Rejected::NotLive(_)) => self.answer_when_durable(host, tx, waiter, false),
             Err(rejected) => waiter.to.send(Err(refusal_of(rejected))),
         }
     }
@@ -185,11 +195,11 @@ impl Worker {
     fn take_begin(&mut self, prepared: Prepared, waiter: Waiter, now: Timestamp) {
         let scope = prepared.scope;
         let refuse = |worker: &Self, waiter: Waiter, refusal: Refusal| {
-            worker.shared.keys.remove(scope);
+            worker.shared.keys.refused(scope);
             waiter.to.send(Err(refusal));
         };
         // Somebody may have begun it between this submission's look and its arrival here.
-        if let Some(crate::idempotency::Known::Live { id, digest }) = self.shared.keys.get(scope) {
+        if let Some(crate::idempotency::Known::Begun { id, digest }) = self.shared.keys.arrived(scope) {
             if digest == prepared.digest {
                 self.look(id, Waiter { replayed: true, ..waiter });
             } else {
@@ -236,7 +246,7 @@ impl Worker {
                 bump(&self.shared.numbers.begun);
                 bump(&self.shared.numbers.live);
                 match waiter.until {
-                    None => self.gathering.push(Held::Respond { host: place, tx: id, waiter }),
+                    None => self.gathering.push(Held::Respond { host: place, tx: id, waiter, taken: true, again: false }),
                     Some(_) => self.hosts[place].waiters.entry(seq).or_default().push(waiter),
                 }
             }
@@ -414,7 +424,7 @@ impl Worker {
 
     /// Something is gathered and nothing of ours is under way.
     pub(crate) fn wants_to_submit(&self) -> bool {
-        self.under_way.is_none()
+        self.under_way.len() < PARTS_UNDER_WAY_MAX
             && self.stuck.is_none()
             && (!self.gathering.is_empty() || self.hosts.iter().any(|h| !h.writer.is_empty()))
     }
@@ -454,13 +464,16 @@ impl Worker {
         }
         let held = std::mem::take(&mut self.gathering);
         if batches.is_empty() {
-            // Nothing to make durable: answers about what is durable already.
-            self.release(held, now);
+            // Nothing of its own to make durable: it waits for what is under way, if anything is.
+            match self.under_way.back_mut() {
+                Some(last) => last.held.extend(held),
+                None => self.release(held, now),
+            }
             return;
         }
         let token = self.next_token;
         self.next_token += 1;
-        self.under_way = Some(UnderWay { token, since: now, held });
+        self.under_way.push_back(UnderWay { token, since: now, held });
         bump(&self.shared.numbers.parts);
         self.hand_over(journal::Part { batches, token });
     }
@@ -481,12 +494,12 @@ impl Worker {
     }
 
     fn committed(&mut self, committed: journal::Committed, now: Timestamp) {
-        let Some(under_way) = self.under_way.take() else { return };
+        let Some(under_way) = self.under_way.pop_front() else { return };
         debug_assert_eq!(under_way.token, committed.token);
         if let Err(fault) = committed.result {
             // Nobody knows what is on disk: nothing of this part leaves, and the node stops.
             self.shared.fail(format!("{fault}"));
-            self.under_way = Some(under_way);
+            self.under_way.push_front(under_way);
             return;
         }
         self.shared.numbers.commit_latency.add(now.since(under_way.since).as_micros() as u64);

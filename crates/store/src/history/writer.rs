@@ -22,6 +22,12 @@ use crate::durable::failed;
 const SPARE_BLOCKS_MAX: usize = 64;
 /// Blocks that the writer thread takes up per look at the queue.
 const BATCH_BLOCKS_MAX: usize = 64;
+/// Fewer bytes than this wait a little for more: nobody waits for them, and a write for every group commit would cost
+/// more than the writing.
+const LAZY_BYTES: u64 = 256 << 10;
+const LAZY: std::time::Duration = std::time::Duration::from_millis(20);
+/// Bytes that are put together for one write at most.
+const JOINED_BYTES_MAX: usize = 1 << 20;
 /// A buffer larger than this is not kept.
 const SPARE_BYTES_MAX: usize = 4 << 20;
 
@@ -169,8 +175,9 @@ pub(super) fn append(shared: &Shared, mut block: Block) -> Result<Position, NotT
     };
     let was_empty = tail.queue.is_empty();
     tail.queue.push_back(queued);
+    let is_much = tail.queued_bytes >= LAZY_BYTES && tail.queued_bytes - len < LAZY_BYTES;
     drop(tail);
-    if was_empty {
+    if was_empty || is_much {
         shared.queued.notify_one();
     }
     Ok(Position(position))
@@ -205,9 +212,10 @@ fn roll(shared: &Shared, tail: &mut Tail, next: Prepared) {
     shared.keeper_wanted.notify_one();
 }
 
-/// The writer thread: writes queued blocks in order.
+/// The writer thread: writes queued blocks in order, neighbours together.
 pub(super) fn write(shared: &Shared) {
     let mut batch: Vec<Queued> = Vec::new();
+    let mut joined: Vec<u8> = Vec::new();
     loop {
         {
             let mut tail = shared.tail.lock();
@@ -217,28 +225,40 @@ pub(super) fn write(shared: &Shared) {
                 }
                 shared.queued.wait(&mut tail);
             }
+            if !tail.ending && tail.queued_bytes < LAZY_BYTES {
+                shared.queued.wait_for(&mut tail, LAZY);
+            }
             if tail.stopped.is_some() {
                 return;
             }
             batch.extend(tail.queue.iter().take(BATCH_BLOCKS_MAX).cloned());
         }
-        for Queued { offset, position, file, path, block, .. } in batch.drain(..) {
-            if let Err(error) = file.write_all_at(&block.bytes, offset).map_err(failed("write", &path)) {
+        let mut rest = batch.as_slice();
+        while let Some(first) = rest.first() {
+            joined.clear();
+            let mut count = 0;
+            for next in rest {
+                let follows = Arc::ptr_eq(&next.file, &first.file) && next.offset == first.offset + joined.len() as u64;
+                if !follows || (count > 0 && joined.len() + next.block.bytes.len() > JOINED_BYTES_MAX) {
+                    break;
+                }
+                joined.extend_from_slice(&next.block.bytes);
+                count += 1;
+            }
+            let written = first.file.write_all_at(&joined, first.offset).map_err(failed("write", &first.path));
+            if let Err(error) = written {
                 tracing::error!(%error, "the history stops");
                 stop(shared, &error.to_string());
                 return;
             }
-            {
-                let mut sync = shared.sync.lock();
-                sync.written = position;
-                if sync.dirty.last().is_none_or(|(last, _)| !Arc::ptr_eq(last, &file)) {
-                    sync.dirty.push((file, path));
-                }
-                if sync.requested > shared.durable.load(Ordering::Acquire) {
-                    shared.sync_changed.notify_all();
-                }
+            let (here, behind) = rest.split_at(count);
+            if let Some(last) = here.last() {
+                tell_written(shared, last);
             }
-            let mut tail = shared.tail.lock();
+            rest = behind;
+        }
+        let mut tail = shared.tail.lock();
+        for Queued { block, .. } in batch.drain(..) {
             let Some(done) = tail.queue.pop_front() else { continue };
             tail.queued_bytes -= done.block.bytes.len() as u64;
             drop(block);
@@ -250,6 +270,18 @@ pub(super) fn write(shared: &Shared) {
                 tail.spare.push(block);
             }
         }
+    }
+}
+
+/// Everything up to the end of `last` has been written, and may be synced.
+fn tell_written(shared: &Shared, last: &Queued) {
+    let mut sync = shared.sync.lock();
+    sync.written = last.position;
+    if sync.dirty.last().is_none_or(|(file, _)| !Arc::ptr_eq(file, &last.file)) {
+        sync.dirty.push((last.file.clone(), last.path.clone()));
+    }
+    if sync.requested > shared.durable.load(Ordering::Acquire) {
+        shared.sync_changed.notify_all();
     }
 }
 

@@ -95,6 +95,9 @@ mod tests {
             {"kind": "definition", "name": "top-up", "version": 1, "change": "created", "active": true},
             {"kind": "participant", "name": "billing", "version": null, "change": "unchanged", "active": true},
         ]});
-        assert_eq!(lines(&document), ["participant/billing    unchanged", "definition/top-up      version 1 created, active"]);
+        assert_eq!(
+            lines(&document),
+            ["participant/billing    unchanged", "definition/top-up      version 1 created, active"]
+        );
     }
 }

@@ -92,7 +92,8 @@ impl Client {
             nothing_sent,
         };
         let mut stream = self.connect().map_err(|e| failed(true, &e))?;
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", ask.method, ask.path, self.authority);
+        let mut head =
+            format!("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", ask.method, ask.path, self.authority);
         if let Some(actor) = &self.actor {
             head.push_str(&format!("Tidegate-Actor: {actor}\r\n"));
         }
@@ -243,7 +244,12 @@ mod tests {
             let reply = read_reply(text.as_bytes());
             assert_eq!(reply.map(|r| r.text()).unwrap_or_else(|e| e.to_string()), want);
         }
-        for text in ["", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", "HTTP/1.1 200 OK\r\nbroken\r\n\r\n"] {
+        for text in [
+            "",
+            "nonsense\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+            "HTTP/1.1 200 OK\r\nbroken\r\n\r\n",
+        ] {
             assert!(read_reply(text.as_bytes()).is_err(), "{text}");
         }
     }
@@ -259,7 +265,9 @@ mod tests {
     #[test]
     fn nobody_there_means_nothing_sent() {
         // A port that was free a moment ago and that nobody listens on.
-        let Ok(port) = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()) else { panic!("a port") };
+        let Ok(port) = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()) else {
+            panic!("a port")
+        };
         let Ok(client) = Client::new(&port.to_string(), None) else { panic!("an address") };
         let Err(why) = client.get("/healthz") else { panic!("nobody is there") };
         assert!(why.nothing_sent && why.to_string().starts_with("no server answers at 127.0.0.1:"), "{why}");

@@ -20,10 +20,15 @@ pub(super) fn all(client: &Client, global: &Global) -> Ended {
         say(&serde_json::to_string_pretty(&document).unwrap_or_default());
         return Ok(Exit::Done);
     }
-    let rows: Vec<Vec<String>> = document["items"].as_array().into_iter().flatten().map(|d| {
-        let paused = if d["paused"].is_null() { "-".to_owned() } else { text(&d["paused"], "reason").to_owned() };
-        vec![text(d, "name").to_owned(), d["active_version"].to_string(), or_dash(d, "running"), paused]
-    }).collect();
+    let rows: Vec<Vec<String>> = document["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|d| {
+            let paused = if d["paused"].is_null() { "-".to_owned() } else { text(&d["paused"], "reason").to_owned() };
+            vec![text(d, "name").to_owned(), d["active_version"].to_string(), or_dash(d, "running"), paused]
+        })
+        .collect();
     say(&table(&["NAME", "ACTIVE", "RUNNING", "PAUSED"], &rows));
     Ok(Exit::Done)
 }
@@ -44,12 +49,22 @@ pub(super) fn one(client: &Client, global: &Global, name: &str, version: Option<
             let mut rows = Vec::new();
             for v in versions {
                 let active = if v["active"] == true { "active" } else { "-" };
-                rows.push(vec![v["version"].to_string(), active.to_owned(), or_dash(v, "running"), or_dash(v, "description")]);
+                rows.push(vec![
+                    v["version"].to_string(),
+                    active.to_owned(),
+                    or_dash(v, "running"),
+                    or_dash(v, "description"),
+                ]);
             }
             say(&table(&["VERSION", "", "RUNNING", "DESCRIPTION"], &rows));
             if !definition["paused"].is_null() {
                 let paused = &definition["paused"];
-                say(&format!("\npaused by {} since {}: {}", text(paused, "who"), text(paused, "since"), text(paused, "reason")));
+                say(&format!(
+                    "\npaused by {} since {}: {}",
+                    text(paused, "who"),
+                    text(paused, "since"),
+                    text(paused, "reason")
+                ));
             }
         }
     }

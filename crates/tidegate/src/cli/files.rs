@@ -78,7 +78,10 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Failed> {
 fn read_one(path: &Path) -> Result<SourceFile, Failed> {
     let length = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?.len();
     if length > FILE_BYTES_MAX {
-        return Err(Failed::new(Exit::Refused, format!("{} has {length} bytes; a definition file has at most 4 MiB", path.display())));
+        return Err(Failed::new(
+            Exit::Refused,
+            format!("{} has {length} bytes; a definition file has at most 4 MiB", path.display()),
+        ));
     }
     let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
     Ok(SourceFile::from_bytes(path.display().to_string(), &bytes))

@@ -91,17 +91,26 @@ pub(super) fn timeline(tx: &Value) -> String {
             let answer = match (attempt["status"].as_u64(), text(attempt, "detail")) {
                 (Some(status), "") => status.to_string(),
                 (Some(status), detail) => format!("{status} {detail}"),
-                (None, detail) => if detail.is_empty() { "-".into() } else { detail.to_owned() },
+                (None, detail) => {
+                    if detail.is_empty() {
+                        "-".into()
+                    } else {
+                        detail.to_owned()
+                    }
+                }
             };
-            rows.push((started, vec![
-                if undo { format!("{} (undo)", text(step, "name")) } else { text(step, "name").to_owned() },
-                or_dash(step, "participant"),
-                or_dash(attempt, "n"),
-                text(attempt, "outcome").to_owned(),
-                format!("+{}", short(started)),
-                short(took),
-                answer,
-            ]));
+            rows.push((
+                started,
+                vec![
+                    if undo { format!("{} (undo)", text(step, "name")) } else { text(step, "name").to_owned() },
+                    or_dash(step, "participant"),
+                    or_dash(attempt, "n"),
+                    text(attempt, "outcome").to_owned(),
+                    format!("+{}", short(started)),
+                    short(took),
+                    answer,
+                ],
+            ));
         }
         let state = text(step, "state");
         if attempts.is_empty() || !matches!(state, "done" | "compensated") {

@@ -26,7 +26,8 @@ const TELECOM: &[(&str, &str)] = &[
 
 pub(super) fn init(args: &InitArgs) -> Ended {
     let folder = args.folder.clone().unwrap_or_else(|| PathBuf::from(&args.example));
-    let failed = |what: &std::path::Path, why: &std::io::Error| Failed::new(Exit::Refused, format!("{}: {why}", what.display()));
+    let failed =
+        |what: &std::path::Path, why: &std::io::Error| Failed::new(Exit::Refused, format!("{}: {why}", what.display()));
     for (name, _) in TELECOM {
         let path = folder.join(name);
         if path.exists() {
@@ -40,7 +41,9 @@ pub(super) fn init(args: &InitArgs) -> Ended {
         file.write_all(text.as_bytes()).map_err(|e| failed(&path, &e))?;
     }
     let shown = folder.display();
-    say(&format!("wrote {shown}/participants.yaml (addresses of the stand)  top-up.yaml  tariff-change.yaml  number-port-out.yaml"));
+    say(&format!(
+        "wrote {shown}/participants.yaml (addresses of the stand)  top-up.yaml  tariff-change.yaml  number-port-out.yaml"
+    ));
     note(&format!("next: tidegate stand {shown}/participants.yaml"));
     Ok(Exit::Done)
 }

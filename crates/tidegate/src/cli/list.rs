@@ -90,8 +90,12 @@ pub(super) fn list(args: &ListArgs, global: &Global) -> Ended {
                 outcome => outcome.to_owned(),
             };
             let what = match (&tx["attention"], &tx["waits_for"]) {
-                (Value::Object(asked), _) => asked.get("cause").and_then(Value::as_str).unwrap_or_default().replace('_', " "),
-                (_, Value::Object(_)) => format!("{} {}", text(&tx["waits_for"], "kind"), text(&tx["waits_for"], "name")),
+                (Value::Object(asked), _) => {
+                    asked.get("cause").and_then(Value::as_str).unwrap_or_default().replace('_', " ")
+                }
+                (_, Value::Object(_)) => {
+                    format!("{} {}", text(&tx["waits_for"], "kind"), text(&tx["waits_for"], "name"))
+                }
                 _ => "-".to_owned(),
             };
             vec![

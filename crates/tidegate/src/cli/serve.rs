@@ -60,7 +60,8 @@ impl SettingsFlags {
             None => None,
             Some(path) => {
                 let shown = path.display().to_string();
-                let text = std::fs::read_to_string(path).map_err(|e| Failed::new(Exit::Refused, format!("{shown}: {e}")))?;
+                let text =
+                    std::fs::read_to_string(path).map_err(|e| Failed::new(Exit::Refused, format!("{shown}: {e}")))?;
                 Some((shown, text))
             }
         };
@@ -186,7 +187,9 @@ impl Signals {
 fn start_log(filter: &str, json: bool) -> Result<(), Failed> {
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .map_err(|e| Failed::new(Exit::Refused, format!("log is \"{filter}\": {e}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr)
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
         // Colours are for people, not for files.
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let started = if json { log.json().try_init() } else { log.try_init() };

@@ -73,7 +73,8 @@ pub(crate) fn one_line(value: &Value) -> String {
     match value {
         Value::Array(items) => format!("[{}]", items.iter().map(one_line).collect::<Vec<_>>().join(", ")),
         Value::Object(members) => {
-            let members = members.iter().map(|(name, value)| format!("{}: {}", Value::from(name.as_str()), one_line(value)));
+            let members =
+                members.iter().map(|(name, value)| format!("{}: {}", Value::from(name.as_str()), one_line(value)));
             format!("{{{}}}", members.collect::<Vec<_>>().join(", "))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),

@@ -48,8 +48,13 @@ pub(super) fn signal(args: &SignalArgs, global: &Global) -> Ended {
         }
     };
     let headers = [("Idempotency-Key", key.as_str())];
-    let ask =
-        Ask { method: "POST", path: "/v1/signals", headers: &headers, body: Some(&body), timeout: Duration::from_secs(30) };
+    let ask = Ask {
+        method: "POST",
+        path: "/v1/signals",
+        headers: &headers,
+        body: Some(&body),
+        timeout: Duration::from_secs(30),
+    };
     let reply = good(global.client()?.ask(&ask)?)?;
     let document = reply.json();
     if global.is_json() {

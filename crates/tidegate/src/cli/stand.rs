@@ -74,7 +74,9 @@ pub(super) fn stand(args: StandArgs, global: &Global) -> Ended {
         }
         Some(Act::Audit { stand }) => {
             let stories = stories(global)?;
-            let report = runtime.block_on(stand::control::Client::new(&stand).audit(&stories)).map_err(|why| client_failed(&why))?;
+            let report = runtime
+                .block_on(stand::control::Client::new(&stand).audit(&stories))
+                .map_err(|why| client_failed(&why))?;
             if global.is_json() {
                 say(&serde_json::to_string_pretty(&report).unwrap_or_default());
             } else {

@@ -73,7 +73,8 @@ pub(super) fn submit(args: &SubmitArgs, global: &Global) -> Ended {
         }
         _ => return Err(problem(&reply)),
     };
-    let decided = |tx: &Value| if args.until == "end" { text(tx, "state") == "ended" } else { !tx["outcome"].is_null() };
+    let decided =
+        |tx: &Value| if args.until == "end" { text(tx, "state") == "ended" } else { !tx["outcome"].is_null() };
     let id = text(&tx, "id").to_owned();
     while !decided(&tx) && begun.elapsed() < args.wait {
         let left = (args.wait - begun.elapsed()).min(ONE_WAIT_MAX);
@@ -120,7 +121,11 @@ fn still_undoing(client: &Client, id: &str) -> String {
     let steps = full["steps"].as_array().into_iter().flatten();
     let left = steps.filter(|step| step["may_have_executed"] == true && text(step, "state") != "compensated").count();
     let steps = if left == 1 { "1 step".to_owned() } else { format!("{left} steps") };
-    if left == 0 { format!("all is undone: tidegate get {id}") } else { format!("still undoing {steps}: tidegate watch {id}") }
+    if left == 0 {
+        format!("all is undone: tidegate get {id}")
+    } else {
+        format!("still undoing {steps}: tidegate watch {id}")
+    }
 }
 
 /// The body by hand: numbers of the input must not pass through anything that knows only floats.
@@ -165,7 +170,8 @@ fn send(client: &Client, path: &str, body: &str, key: &str, wait: Duration) -> R
 }
 
 fn input_invalid(document: &Value, definition: &str) -> Failed {
-    let version = text(document, "detail").rsplit("version ").next().and_then(|rest| rest.split(' ').next()).unwrap_or("?");
+    let version =
+        text(document, "detail").rsplit("version ").next().and_then(|rest| rest.split(' ').next()).unwrap_or("?");
     let mut message = format!("the input does not fit {definition} version {version}");
     for fault in document["errors"].as_array().into_iter().flatten() {
         let place = text(fault, "pointer").trim_start_matches('/').replace('/', ".");

@@ -80,7 +80,8 @@ impl Told {
                 }
                 let took = Duration::from_secs_f64(attempt["took_ms"].as_f64().unwrap_or_default().max(0.0) / 1e3);
                 let end = time(&attempt["started_at"]).map(|at| at.after(took).to_string()).unwrap_or_default();
-                let shown = if text(attempt, "direction") == "compensate" { format!("{name} (undo)") } else { name.to_owned() };
+                let shown =
+                    if text(attempt, "direction") == "compensate" { format!("{name} (undo)") } else { name.to_owned() };
                 let detail = match text(attempt, "detail") {
                     "" => String::new(),
                     detail => format!("   {detail}"),
@@ -137,7 +138,10 @@ mod tests {
                 {"direction": "call", "outcome": "failed", "counted": false, "started_at": "2026-11-23T12:03:35.100000Z", "took_ms": 1},
                 {"direction": "call", "outcome": "done", "counted": true, "detail": "", "started_at": "2026-11-23T12:03:41.197000Z", "took_ms": 4}]}]
         });
-        assert_eq!(told.news(&tx), ["12:03:41.201  contract        done      crm         4 ms   (1 earlier call not taken)"]);
+        assert_eq!(
+            told.news(&tx),
+            ["12:03:41.201  contract        done      crm         4 ms   (1 earlier call not taken)"]
+        );
         assert!(told.news(&tx).is_empty());
         tx["outcome"] = "completed".into();
         tx["decided_at"] = "2026-11-23T12:03:41.220000Z".into();

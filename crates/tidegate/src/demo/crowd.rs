@@ -84,6 +84,11 @@ impl Crowd {
         self.acknowledged.borrow().len() as u64
     }
 
+    /// The transaction that a key was promised.
+    pub(crate) fn id_of(&self, idempotency_key: &str) -> Option<String> {
+        self.acknowledged.borrow().get(idempotency_key).map(|promise| promise.id.clone())
+    }
+
     pub(crate) fn acknowledged(&self) -> BTreeMap<String, Acknowledged> {
         self.acknowledged.borrow().clone()
     }

@@ -14,7 +14,7 @@ const PLAN: &[(f64, f64, &str, &str)] = &[
     (0.40, 0.10, "all", "slow 100ms 30% + lost 3% + late 1s 2%"),
     (0.52, 0.05, "billing", "busy 429 retry 1s 80%"),
     (0.59, 0.06, "crm", "refuse 40% on do"),
-    (0.62, 0.08, "payments", "refuse on undo + gateway 5% + refuse 5% on do"),
+    (0.62, 0.08, "payments", "refuse on undo"),
     (0.70, 0.06, "payments", "down"),
     (0.78, 0.10, "all", "errors 503 3% + cut after 3% + gateway 2% + slow 80ms 20%"),
     (0.90, 0.05, "hlr", "busy 503 retry 1s 50% + late 1s 5%"),

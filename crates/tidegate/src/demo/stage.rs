@@ -213,8 +213,8 @@ impl Stage {
         }
     }
 
-    /// Starts the engine on its data, and waits until it may take work. Gives how long that took.
-    pub(crate) async fn start_engine(&mut self) -> Result<Duration, String> {
+    /// Starts the engine on its data.
+    pub(crate) fn spawn_engine(&mut self) -> Result<Instant, String> {
         let begun = Instant::now();
         let data = self.folder().join("data");
         let arguments = [
@@ -225,6 +225,12 @@ impl Stage {
             format!("127.0.0.1:{}", self.engine_port),
         ];
         self.engine = Some(Process::start("the engine", &arguments, self.folder().join("engine.log"))?);
+        Ok(begun)
+    }
+
+    /// Starts the engine, and waits until it may take work. Gives how long that took.
+    pub(crate) async fn start_engine(&mut self) -> Result<Duration, String> {
+        let begun = self.spawn_engine()?;
         let asker = self.asker();
         loop {
             let ready = Ask { within: Duration::from_secs(2), ..Ask::get("/readyz") };

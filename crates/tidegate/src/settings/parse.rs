@@ -38,7 +38,9 @@ impl Kind {
                 Some(n) if n > 0 => Ok(()),
                 _ => Err("it must be a size, such as 65536, 512KiB, 64MiB or 8GiB".into()),
             },
-            Self::Duration => duration_of(text).map(drop).ok_or_else(|| "it must be a duration, such as 500ms, 10s or 7d".into()),
+            Self::Duration => {
+                duration_of(text).map(drop).ok_or_else(|| "it must be a duration, such as 500ms, 10s or 7d".into())
+            }
             Self::Word(words) if words.contains(&text) => Ok(()),
             Self::Word(words) => Err(format!("it must be one of {}", words.join(", "))),
         }

@@ -10,7 +10,9 @@ fn resolved(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &s
 
 fn shown(result: &Result<Resolved, Wrong>, name: &str) -> String {
     match result {
-        Ok(all) => all.0.iter().find(|v| v.name == name).map(|v| format!("{} from {}", v.value, v.source)).unwrap_or_default(),
+        Ok(all) => {
+            all.0.iter().find(|v| v.name == name).map(|v| format!("{} from {}", v.value, v.source)).unwrap_or_default()
+        }
         Err(wrong) => wrong.to_string(),
     }
 }
@@ -50,8 +52,12 @@ fn values_that_do_not_fit_together_are_refused() {
         Err(wrong) => wrong.to_string(),
     };
     assert_eq!(built(&[]), "fine");
-    assert!(built(&[("listen", "0.0.0.0:7410")]).starts_with("--listen: listen is \"0.0.0.0:7410\", which is not loopback"));
-    assert!(built(&[("history_retention", "8d"), ("idempotency_window", "9d")]).contains("shorter than idempotency_window"));
+    assert!(
+        built(&[("listen", "0.0.0.0:7410")]).starts_with("--listen: listen is \"0.0.0.0:7410\", which is not loopback")
+    );
+    assert!(
+        built(&[("history_retention", "8d"), ("idempotency_window", "9d")]).contains("shorter than idempotency_window")
+    );
     assert!(built(&[("idempotency_window", "1d")]).contains("at least 7d"));
 }
 

@@ -23,10 +23,13 @@ pub(super) fn of(schema: &Schema) -> Value {
     if !schema.required.is_empty() {
         put("required", Some(Value::List(schema.required.iter().map(|n| Value::text(n.clone())).collect())));
     }
-    put("additionalProperties", match &schema.additional {
-        Some(inner) => Some(of(inner)),
-        None => schema.closed.then_some(Value::Bool(false)),
-    });
+    put(
+        "additionalProperties",
+        match &schema.additional {
+            Some(inner) => Some(of(inner)),
+            None => schema.closed.then_some(Value::Bool(false)),
+        },
+    );
     put("items", schema.items.as_deref().map(of));
     put("minItems", schema.min_items.map(whole));
     put("maxItems", schema.max_items.map(whole));

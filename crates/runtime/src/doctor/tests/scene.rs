@@ -1,6 +1,6 @@
 //! A node that has seen a bit of everything: completed, aborted and undone, parked, waiting, and asking a person.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,9 @@ steps:
 
 /// A directory and perhaps the node on it.
 pub(super) struct Scene {
-    dir: TempDir,
+    /// Removed at the end, if it is ours.
+    dir: Option<TempDir>,
+    data: PathBuf,
     runtime: tokio::runtime::Runtime,
     engine: Option<Engine>,
     pub(super) ended: Vec<TxId>,
@@ -107,7 +109,7 @@ fn render(view: &View<'_>) -> Vec<u8> {
     crate::state_word(view.tx, view.now).as_bytes().to_vec()
 }
 
-/// Refuses credits to "nobody", calls those to "broken" malformed, loses the first answer of "lost".
+/// Refuses credits to "nobody" and calls those to "broken" malformed.
 fn bank(call: &Call) -> Reply {
     let status = match call.request.path_and_query.as_str() {
         "/credits/nobody" => 409,
@@ -137,16 +139,29 @@ fn transfer(key: &str, from: &str, to: &str) -> Submission {
 impl Scene {
     /// A node that has run a few hundred transactions and is idle now, still running.
     pub(super) fn run() -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut scene = Self::new(dir.path().to_path_buf(), Some(dir));
+        scene.prepare();
+        scene.rounds(4);
+        scene
+    }
+
+    /// A node on the folder `data` in `dir`, as far as its definitions.
+    pub(super) fn run_in(dir: &Path) -> Self {
+        let mut scene = Self::new(dir.join("data"), None);
+        scene.declare();
+        scene
+    }
+
+    fn new(data: PathBuf, dir: Option<TempDir>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let mut scene = Self {
-            dir: tempfile::tempdir().expect("a folder"),
-            runtime: runtime.expect("a runtime"),
-            engine: None,
-            ended: Vec::new(),
-            live: Vec::new(),
-        };
-        scene.start();
-        let engine = scene.engine.clone().expect("it runs");
+        let runtime = runtime.expect("a runtime");
+        Self { dir, data, runtime, engine: None, ended: Vec::new(), live: Vec::new() }
+    }
+
+    fn declare(&mut self) {
+        self.start();
+        let engine = self.engine.clone().expect("it runs");
         let files = [
             ("participants.yaml", PARTICIPANTS),
             ("transfer.yaml", TRANSFER),
@@ -154,26 +169,58 @@ impl Scene {
             ("consent.yaml", CONSENT),
         ];
         let files = files.map(|(path, text)| SourceText { path: path.into(), text: text.into() }).into();
-        scene.runtime.block_on(async {
+        self.runtime.block_on(async {
             engine.apply(files, false, "test").await.expect("applied");
             engine.pause_participant("mail", Some("on strike".into()), "test").await.expect("paused");
         });
+    }
+
+    /// Ends transactions until the process is killed.
+    pub(super) fn for_ever(&mut self, dir: &Path) {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        std::fs::write(dir.join("started"), "").expect("written");
+        for round in 0.. {
+            let orders = (0..40).map(|n| {
+                let to = if n % 4 == 0 { "nobody" } else { "bob" };
+                transfer(&format!("{since}-{round}-{n}"), &format!("a{n}"), to)
+            });
+            self.end(orders.collect());
+        }
+    }
+
+    fn prepare(&mut self) {
+        self.declare();
         // Live ones first, so that checkpoints have rows that never change, then much that ends behind them.
         for n in 0..20 {
-            scene.begin(order("notice", &format!("n{n}"), &format!(r#"{{"to":"t{n}"}}"#)));
-            scene.begin(order("consent", &format!("c{n}"), &format!(r#"{{"who":"w{n}"}}"#)));
-            scene.begin(transfer(&format!("b{n}"), &format!("b{n}"), "broken"));
+            self.begin(order("notice", &format!("n{n}"), &format!(r#"{{"to":"t{n}"}}"#)));
+            self.begin(order("consent", &format!("c{n}"), &format!(r#"{{"who":"w{n}"}}"#)));
+            self.begin(transfer(&format!("b{n}"), &format!("b{n}"), "broken"));
             // These wait for the lock that the one before holds while a person looks at it.
-            scene.begin(transfer(&format!("q{n}"), &format!("b{n}"), "bob"));
+            self.begin(transfer(&format!("q{n}"), &format!("b{n}"), "bob"));
         }
-        for round in 0..4 {
-            let orders = (0..100).map(|n| {
+    }
+
+    /// At least so many times a hundred transactions that end, a quarter of them aborted, and on until every
+    /// partition has had two more checkpoints.
+    pub(super) fn rounds(&mut self, least: usize) {
+        let newest = |scene: &Self, partition| scene.named(&format!("state/p{partition:04}/checkpoint-")).pop();
+        let before: Vec<_> = (0..4).map(|partition| newest(self, partition)).collect();
+        let mut met = vec![BTreeSet::new(); 4];
+        for round in 0..200 {
+            if round >= least && met.iter().all(|met| met.len() >= 2) {
+                return;
+            }
+            let first = self.ended.len();
+            let orders = (first..first + 100).map(|n| {
                 let to = if n % 4 == 0 { "nobody" } else { "bob" };
-                transfer(&format!("k{round}-{n}"), &format!("a{n}"), to)
+                transfer(&format!("k{n}"), &format!("a{}", n % 100), to)
             });
-            scene.end(orders.collect());
+            self.end(orders.collect());
+            for (partition, met) in met.iter_mut().enumerate() {
+                met.extend(newest(self, partition).filter(|path| before[partition].as_ref() != Some(path)));
+            }
         }
-        scene
+        panic!("two hundred rounds without two checkpoints of each partition");
     }
 
     fn begin(&mut self, order: Submission) {
@@ -204,7 +251,7 @@ impl Scene {
     pub(super) fn start(&mut self) {
         let mut settings = Settings::new(self.data());
         settings.workers = 2;
-        settings.checkpoint_every_bytes = 16 << 10;
+        settings.checkpoint_every_bytes = 8 << 10;
         settings.local = Some(LocalParticipants(Arc::new(bank)));
         let components = Components { renderer: render, serve: None };
         self.engine = Some(Engine::start(settings, components).expect("the node starts"));
@@ -223,25 +270,33 @@ impl Scene {
     }
 
     pub(super) fn data(&self) -> &Path {
-        self.dir.path()
+        &self.data
     }
 
-    /// The directory as a crash would leave it now. Files may change while they are copied, as in a crash; so the
-    /// catalog and checkpoints are copied before the journal, which only grows.
+    /// The directory as a crash would leave it now: a copy during which no file changed.
     pub(super) fn copy(&self) -> Self {
-        let copy = Self {
-            dir: tempfile::tempdir().expect("a folder"),
-            runtime: tokio::runtime::Runtime::new().expect("a runtime"),
-            engine: None,
-            ended: self.ended.clone(),
-            live: self.live.clone(),
+        let state = || -> std::io::Result<Vec<_>> {
+            let files = self.files().into_values();
+            files.map(|path| path.metadata().and_then(|m| Ok((path, m.len(), m.modified()?)))).collect()
         };
-        for (name, path) in self.files() {
-            let to = copy.data().join(name);
-            std::fs::create_dir_all(to.parent().expect("a folder")).expect("made");
-            std::fs::copy(path, to).expect("copied");
+        for _ in 0..100 {
+            let dir = tempfile::tempdir().expect("a folder");
+            let copied = state().and_then(|before| {
+                for (path, ..) in &before {
+                    let to = dir.path().join(path.strip_prefix(self.data()).expect("below"));
+                    std::fs::create_dir_all(to.parent().expect("a folder"))?;
+                    std::fs::copy(path, to)?;
+                }
+                Ok(state()? == before)
+            });
+            if copied.is_ok_and(|same| same) {
+                let mut copy = Self::new(dir.path().to_path_buf(), Some(dir));
+                (copy.ended, copy.live) = (self.ended.clone(), self.live.clone());
+                return copy;
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
-        copy
+        panic!("the directory of an idle node never came to rest");
     }
 
     /// Every file by its name below the directory.
@@ -280,5 +335,6 @@ impl Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         self.stop();
+        drop(self.dir.take());
     }
 }
