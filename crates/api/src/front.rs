@@ -20,6 +20,7 @@ use runtime::report::{Family, FamilyKind, SampleValue};
 use runtime::{Accepted, Engine};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use crate::body::{Body, Response};
 use crate::listen::ListenSettings;
@@ -93,13 +94,37 @@ pub(crate) struct Front {
     pub(crate) shared: Arc<Shared>,
     counters: Arc<Counters>,
     worker: usize,
+    /// Wakes the clients that wait on this worker when the drain begins.
+    draining: Notify,
 }
 
 impl Front {
     pub(crate) fn new(worker: usize, engine: Engine, settings: Arc<ListenSettings>, shared: Arc<Shared>) -> Self {
         let counters = Arc::new(Counters::default());
         shared.workers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
-        Self { engine, settings, shared, counters, worker }
+        Self { engine, settings, shared, counters, worker, draining: Notify::new() }
+    }
+
+    /// What `waiting` comes to, or `None` if the drain begins first: nobody is kept waiting by a node that ends.
+    pub(crate) async fn unless_draining<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
+        let told = self.draining.notified();
+        tokio::pin!(told);
+        // Listening first and looking then, so that the beginning cannot fall between.
+        told.as_mut().enable();
+        if self.settings.drain.has_begun() {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            done = waiting => Some(done),
+            () = told => None,
+        }
+    }
+
+    /// Counts a request as open until the guard is dropped.
+    pub(crate) fn open(&self) -> Open {
+        let before = self.shared.requests.fetch_add(1, Ordering::AcqRel);
+        Open { shared: Arc::clone(&self.shared), before }
     }
 
     fn count(&self, op: Op, status: http::StatusCode) {
@@ -127,6 +152,11 @@ where
 
 /// Accepts for as long as the worker lives.
 pub(crate) async fn accept(front: Rc<Front>, listener: TcpListener) {
+    let teller = Rc::clone(&front);
+    tokio::task::spawn_local(async move {
+        teller.settings.drain.begun().await;
+        teller.draining.notify_waiters();
+    });
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -235,23 +265,26 @@ async fn connection(seat: Seat, stream: TcpStream, peer: IpAddr) {
     }
 }
 
-/// Counts a request as open until it is answered, or given up by its client.
-struct Open<'a>(&'a Shared);
+/// A request that is not answered yet, nor given up by its client.
+#[derive(Debug)]
+pub(crate) struct Open {
+    shared: Arc<Shared>,
+    before: usize,
+}
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+        self.shared.requests.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 async fn serve(front: &Rc<Front>, peer: IpAddr, request: Request<Incoming>) -> Response {
-    let before = front.shared.requests.fetch_add(1, Ordering::AcqRel);
-    let _open = Open(&front.shared);
+    let open = front.open();
     let (parts, body) = request.into_parts();
     let (op, answered) = match router::find(&parts.method, parts.uri.path()) {
         // How it is must be known when it is full, too.
         Found::Op(op, _)
-            if before >= front.settings.requests_max && !matches!(op, Op::Alive | Op::Ready | Op::Metrics) =>
+            if open.before >= front.settings.requests_max && !matches!(op, Op::Alive | Op::Ready | Op::Metrics) =>
         {
             let full = Problem::new(Code::Unavailable, "the node has as many requests open as it may have");
             (op, Err(full.retry(Duration::from_secs(1), Accepted::No)))

@@ -438,6 +438,24 @@ fn connections_and_requests_beyond_the_bound_are_told_to_come_again() {
 }
 
 #[test]
+fn who_waits_is_answered_when_the_drain_begins() {
+    let node = Node::applied();
+    std::thread::scope(|threads| {
+        let waiting = threads.spawn(|| {
+            let body = r#"{"definition":"waiting","input":{"n":1}}"#;
+            node.post("/v1/transactions?wait=60s", &[("Idempotency-Key", "w1")], body)
+        });
+        let live = || node.get("/v1/transactions?idempotency_key=w1").json()["items"][0]["id"].is_string();
+        assert!((0..500).any(|_| live() || { std::thread::sleep(Duration::from_millis(10)); false }));
+        node.drain.begin();
+        // The wait was a minute: only the drain can have ended it within the socket's half minute.
+        let answer = waiting.join().unwrap_or_else(|_| panic!("the client"));
+        assert_eq!((answer.status, &answer.json()["state"]), (202, &json!("waiting")), "{answer:?}");
+        assert_eq!(answer.header("tidegate-transaction"), answer.json()["id"].as_str());
+    });
+}
+
+#[test]
 fn while_it_drains_it_says_so_and_takes_no_new_work() {
     let node = Node::applied();
     node.drain.begin();

@@ -231,29 +231,11 @@ impl Engine {
     }
 
     fn from_history(&self, id: TxId, detail: Detail) -> Result<Answer, Refusal> {
-        let Some(record) = self.shared.history.get(id.0).map_err(internal)? else {
-            return Err(self.unknown(id));
-        };
-        let body = self.render_record(&record.row, detail)?;
-        Ok(Answer { id, decided: true, replayed: false, body })
+        self.shared.ended_answer(id, detail)
     }
 
     pub(crate) fn render_record(&self, row: &[u8], detail: Detail) -> Result<Bytes, Refusal> {
-        let tables = self.shared.tables();
-        let hash = wire::row::plan_of(row).map_err(internal)?;
-        let plan = tables.plans.get(&hash).ok_or_else(|| Refusal::Internal("the plan of a stored row is missing".into()))?;
-        let tx = wire::row::read(row, |_| Some(0)).map_err(internal)?;
-        let view = View { tx: &tx, plan: &plan.saga, now: self.shared.clock.now(), detail };
-        Ok(Bytes::from((self.shared.renderer)(&view)))
-    }
-
-    fn unknown(&self, id: TxId) -> Refusal {
-        let now = self.shared.clock.now();
-        if now.since(id.began_at()) > self.shared.settings.history_retention && id.began_at() < now {
-            Refusal::PastRetention(id)
-        } else {
-            Refusal::NoTransaction(id)
-        }
+        self.shared.render_record(row, detail)
     }
 
     /// Cancel, retry or resolve. `who` and `why` go into the history for ever.
@@ -456,6 +438,35 @@ impl Engine {
     pub fn stop(&self) {
         self.drain();
         self.threads.stop(&self.shared);
+    }
+}
+
+impl Shared {
+    /// An ended transaction, as history has it. Reads from the disk.
+    pub(crate) fn ended_answer(&self, id: TxId, detail: Detail) -> Result<Answer, Refusal> {
+        let Some(record) = self.history.get(id.0).map_err(internal)? else {
+            return Err(self.unknown(id));
+        };
+        let body = self.render_record(&record.row, detail)?;
+        Ok(Answer { id, decided: true, replayed: false, body })
+    }
+
+    fn render_record(&self, row: &[u8], detail: Detail) -> Result<Bytes, Refusal> {
+        let tables = self.tables();
+        let hash = wire::row::plan_of(row).map_err(internal)?;
+        let plan = tables.plans.get(&hash).ok_or_else(|| Refusal::Internal("the plan of a stored row is missing".into()))?;
+        let tx = wire::row::read(row, |_| Some(0)).map_err(internal)?;
+        let view = View { tx: &tx, plan: &plan.saga, now: self.clock.now(), detail };
+        Ok(Bytes::from((self.renderer)(&view)))
+    }
+
+    fn unknown(&self, id: TxId) -> Refusal {
+        let now = self.clock.now();
+        if now.since(id.began_at()) > self.settings.history_retention && id.began_at() < now {
+            Refusal::PastRetention(id)
+        } else {
+            Refusal::NoTransaction(id)
+        }
     }
 }
 

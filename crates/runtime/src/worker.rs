@@ -13,6 +13,7 @@ mod checkpoint;
 mod host;
 mod look;
 mod release;
+mod stopping;
 mod turn;
 
 use std::cell::RefCell;
@@ -75,8 +76,8 @@ pub(crate) struct Worker {
     gathering: Vec<Held>,
     /// Parts under way, in order, with what waits for each.
     under_way: VecDeque<UnderWay>,
-    /// A part that the journal would not take (disk full): tried again.
-    stuck: Option<journal::Part>,
+    /// Parts that the journal would not take (disk full), in order: tried again.
+    stuck: VecDeque<journal::Part>,
     buffers: Vec<Vec<u8>>,
     history_block: store::history::Block,
     history_waiting: VecDeque<(store::history::Block, Vec<u128>)>,
@@ -96,6 +97,10 @@ pub(crate) struct Worker {
     next_admission: Timestamp,
     resident_told: u64,
     stopping: bool,
+    /// When it ends although calls are still unanswered.
+    stop_at: Timestamp,
+    unparks: usize,
+    searches: VecDeque<look::Search>,
     rest: Vec<Note>,
     begins: Vec<Note>,
     row: Vec<u8>,
@@ -141,7 +146,7 @@ impl Worker {
             calls: Calls::default(),
             gathering: Vec::new(),
             under_way: VecDeque::new(),
-            stuck: None,
+            stuck: VecDeque::new(),
             buffers: Vec::new(),
             history_block,
             history_waiting: VecDeque::new(),
@@ -159,6 +164,9 @@ impl Worker {
             next_admission: Timestamp::ZERO,
             resident_told: 0,
             stopping: false,
+            stop_at: Timestamp::NEVER,
+            unparks: 0,
+            searches: VecDeque::new(),
             rest: Vec::new(),
             begins: Vec::new(),
             row: Vec::new(),
@@ -177,7 +185,7 @@ impl Worker {
         }
         loop {
             let busy = self.turn();
-            if self.stopping && self.is_quiet() {
+            if self.stopping && self.may_end() {
                 break;
             }
             if busy {
@@ -203,14 +211,14 @@ impl Worker {
         tracing::debug!(worker = self.index, "worker ended");
     }
 
-    fn is_quiet(&self) -> bool {
-        self.under_way.is_empty() && self.gathering.is_empty() && self.stuck.is_none() && self.hosts.iter().all(Host::is_clean)
-    }
 
     fn time_to_wait(&self) -> Duration {
         let now = self.shared.clock.now();
         let mut next = now.after(IDLE);
-        for host in &self.hosts {
+        if self.shared.has_failed.load(Ordering::Acquire) {
+            return IDLE;
+        }
+        for host in self.hosts.iter().filter(|host| host.frozen.is_none()) {
             if let Some(at) = host.leader.partition.next_wake() {
                 next = next.min(at);
             }

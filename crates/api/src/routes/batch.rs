@@ -42,6 +42,7 @@ pub(super) fn batch(ask: &Ask<'_>, body: Incoming) -> Result<Response, Problem> 
 }
 
 async fn run(front: Rc<Front>, mut body: Incoming, to_client: mpsc::Sender<Bytes>) {
+    let _open = front.open();
     let mut lines = Lines::new(front.settings.batch_bytes_max);
     let mut outstanding = FuturesOrdered::new();
     loop {

@@ -39,7 +39,16 @@ pub(super) async fn get(ask: Ask<'_>) -> Result<Response, Problem> {
         }
     };
     let (wait, until) = (query.wait(std::time::Duration::ZERO)?, query.until()?);
-    let answer = ask.front.engine.get(id, wait, until, detail).await.map_err(|e| Problem::from(e).about(id))?;
+    let engine = &ask.front.engine;
+    let waited = match wait.is_zero() {
+        true => None,
+        false => ask.front.unless_draining(engine.get(id, wait, until, detail)).await,
+    };
+    let answer = match waited {
+        Some(answer) => answer,
+        None => engine.get(id, std::time::Duration::ZERO, until, detail).await,
+    };
+    let answer = answer.map_err(|e| Problem::from(e).about(id))?;
     Ok(transaction(answer, StatusCode::OK))
 }
 

@@ -1,14 +1,17 @@
 //! `POST /v1/transactions`: the hot path. The body is parsed once; the answer's bytes come rendered from the engine.
 
+use std::time::Duration;
+
 use compact_str::CompactString;
 use http::StatusCode;
 use hyper::body::Incoming;
 use model::{Map, Value};
-use runtime::Submission;
+use runtime::view::Detail;
+use runtime::{Accepted, Answer, Filter, Submission, Until};
 
 use super::{Ask, locate, transaction};
 use crate::body::Response;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use crate::request::{self, Empty, Fields, Query, WAIT_DEFAULT};
 use crate::view::PRIORITIES;
 
@@ -27,13 +30,36 @@ pub(super) async fn submit(ask: Ask<'_>, body: Incoming) -> Result<Response, Pro
     let map = ask.object(body, ask.front.settings.body_bytes_max, Empty::IsAnError).await?;
     let order = submission(&Fields::of(&map, "", FIELDS)?, &map, key, trace)?;
     drop(map);
-    let answer = ask.front.engine.submit(order, wait, until).await?;
+    let (definition, idempotency_key) = (order.definition.clone(), order.idempotency_key.clone());
+    let answer = match ask.front.unless_draining(ask.front.engine.submit(order, wait, until)).await {
+        Some(answer) => answer?,
+        None => Box::pin(as_it_stands(&ask, definition, idempotency_key)).await?,
+    };
     let (id, decided) = (answer.id, answer.decided);
     let mut response = transaction(answer, StatusCode::ACCEPTED);
     if !decided {
         locate(&mut response, id);
     }
     Ok(response)
+}
+
+/// The drain began while the client waited: it is told what became of its submission so far.
+async fn as_it_stands(
+    ask: &Ask<'_>,
+    definition: CompactString,
+    idempotency_key: CompactString,
+) -> Result<Answer, Problem> {
+    let filter =
+        Filter { definition: Some(definition), idempotency_key: Some(idempotency_key), ..Filter::default() };
+    let page = ask.front.engine.list(filter, 1, None).await?;
+    // A page has rendered transactions; their first member is the id.
+    let id = page.items.first().and_then(|item| item.get(7..36)).and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
+    match id {
+        Some(id) => Ok(ask.front.engine.get(id, Duration::ZERO, Until::Outcome, Detail::Answer).await?),
+        None => Err(Problem::new(Code::Unavailable, "the node is draining before a stop")
+            .retry(Duration::from_secs(5), Accepted::Unknown)
+            .hint("repeat with the same idempotency key: that is always safe")),
+    }
 }
 
 /// One line of a batch: the same with its own key.
@@ -72,7 +98,7 @@ mod tests {
         let line = br#"{"idempotency_key":"k1","definition":"top-up","input":{"a":1},"version":2,"timeout":"30s","priority":"high"}"#;
         let Ok(order) = of_line(line) else { panic!("the line is good") };
         assert_eq!((order.definition.as_str(), order.version, order.priority), ("top-up", Some(2), 2));
-        assert_eq!(order.timeout, Some(std::time::Duration::from_secs(30)));
+        assert_eq!(order.timeout, Some(Duration::from_secs(30)));
         assert_eq!(order.input.to_string(), r#"{"a":1}"#);
         assert_eq!(order.idempotency_key, "k1");
     }

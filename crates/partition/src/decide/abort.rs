@@ -1,6 +1,6 @@
 //! Turning back: a wish or a deadline stops the way forward, a refusal decides at once.
 
-use model::{Direction, StepIndex};
+use model::{Direction, StepIndex, Timestamp};
 
 use super::Decider;
 use crate::branch::{Branch, Status};
@@ -19,7 +19,7 @@ impl Decider<'_> {
             return Ok(());
         }
         self.make(Move::Stop { reason, cause })?;
-        self.withdraw_outstanding();
+        self.withdraw_outstanding()?;
         self.resolve_stop(reason)
     }
 
@@ -79,7 +79,7 @@ impl Decider<'_> {
         }
         self.make(Move::Decide { outcome: TxOutcome::Aborted(reason), cause: Some(cause), output: None })?;
         self.effects.push(Effect::Decided(self.tx.seq()));
-        self.withdraw_outstanding();
+        self.withdraw_outstanding()?;
         if self.tx.attention.as_ref().is_some_and(|a| a.direction == Direction::Call) {
             self.make(Move::Unask)?;
         }
@@ -98,13 +98,23 @@ impl Decider<'_> {
         self.settle(step, if may { Status::Unknown } else { Status::Pending })
     }
 
-    fn withdraw_outstanding(&mut self) {
+    fn withdraw_outstanding(&mut self) -> Result<(), Rejected> {
         for step in self.step_indices() {
             let state = &self.tx.steps[usize::from(step)];
-            if state.status == Status::Active && matches!(state.branch, Branch::Outstanding { .. }) {
-                let call = self.call_ref(step, Direction::Call, state.attempts);
-                self.effects.push(Effect::Withdraw(call));
+            if state.status != Status::Active || !matches!(state.branch, Branch::Outstanding { .. }) {
+                continue;
+            }
+            let call = self.call_ref(step, Direction::Call, state.attempts);
+            let mine = self.effects.iter().position(|e| matches!(e, Effect::Call(out) if out.call == call));
+            match mine {
+                // Started by this very decision, so nobody has heard of it: it never was.
+                Some(place) => {
+                    self.effects.remove(place);
+                    self.make(Move::Park { step, direction: Direction::Call, patience_until: Timestamp::NEVER })?;
+                }
+                None => self.effects.push(Effect::Withdraw(call)),
             }
         }
+        Ok(())
     }
 }

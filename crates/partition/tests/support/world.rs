@@ -394,6 +394,8 @@ impl World {
         let (epoch, incarnation) = (self.leader.partition.epoch, self.leader.partition.incarnation);
         let entry = self.leader.open_epoch(epoch + 1, incarnation, self.now).expect("an epoch");
         self.journal(&entry);
+        // They end together, and are found in order of their steps.
+        self.flying.sort_by_key(|f| (f.call.tx, f.call.step));
         for lost in std::mem::take(&mut self.flying) {
             self.ledger.interrupted(&lost, &self.around.participants[lost.participant as usize], self.now);
         }

@@ -66,6 +66,11 @@ impl Calls {
         self.waiting.remove(&(host, call));
     }
 
+    /// How many there are, started or not.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     /// Every call that is under way, for the sweep.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &CallSlot> {
         self.slots.iter().filter_map(|(_, slot)| slot.as_ref())

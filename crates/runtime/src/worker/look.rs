@@ -1,12 +1,17 @@
 //! Looking at live transactions: one by id, some by filter, counts, and those that await a signal.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use compact_str::CompactString;
 use model::{PartitionId, StepIndex, Timestamp, TxId};
 use partition::Transaction;
+use partition::state::Presence;
 use plan::{Action, Saga, Undo, Wait};
+use tokio::sync::oneshot;
 
 use super::Worker;
+use super::release::Held;
 use crate::inbox::Waiter;
 use crate::query::{Counted, Filter, GroupBy};
 use crate::refusal::Refusal;
@@ -60,58 +65,142 @@ impl Worker {
         found
     }
 
-    /// Up to `limit` live transactions below `before`, newest first.
-    pub(crate) fn list(&mut self, filter: &Filter, before: Option<TxId>, limit: usize, now: Timestamp) -> Vec<(TxId, Bytes)> {
-        let mut found: Vec<(TxId, Bytes)> = Vec::new();
-        for host in 0..self.hosts.len() {
-            let mut taken = 0;
-            let mut seqs = self.hosts[host].leader.partition.live_seqs();
-            // Ids of one partition grow with their seq, so the newest stand last.
-            while let Some(seq) = seqs.pop() {
-                if taken == limit {
-                    break;
-                }
-                if self.bring_back(host, seq).is_err() {
-                    continue;
-                }
-                let partition = &self.hosts[host].leader.partition;
-                let Some(live) = partition.get(seq) else { continue };
-                if before.is_some_and(|before| live.id >= before) {
-                    continue;
-                }
-                let Some(slot) = partition.plans.get(live.plan) else { continue };
-                if matches(filter, live, &slot.saga, now)
-                    && let Some(summary) = self.render_summary(host, live)
-                {
-                    found.push((live.id, summary));
-                    taken += 1;
-                }
-            }
-        }
-        found.sort_unstable_by(|a, b| b.0.cmp(&a.0));
-        found.truncate(limit);
-        found
+    /// Begins to look through everything that is live.
+    pub(crate) fn search(&mut self, search: Search) {
+        self.searches.push_back(search);
     }
 
-    pub(crate) fn count(&mut self, filter: &Filter, group_by: &[GroupBy]) -> Vec<Counted> {
-        let now = self.shared.clock.now();
-        let mut counts = std::collections::BTreeMap::<Vec<CompactString>, u64>::new();
-        for host in 0..self.hosts.len() {
-            for seq in self.hosts[host].leader.partition.live_seqs() {
-                if self.bring_back(host, seq).is_err() {
-                    continue;
+    /// Goes on with the oldest search, a bounded number of rows a turn. Gives whether there is more to do.
+    pub(crate) fn search_on(&mut self, now: Timestamp) -> bool {
+        let Some(mut search) = self.searches.pop_front() else { return false };
+        if search.is_gone() {
+            return !self.searches.is_empty();
+        }
+        let mut looked = 0;
+        while looked < LOOKED_AT_PER_TURN {
+            let Some(seq) = search.seqs.pop() else {
+                if search.next_host == self.hosts.len() {
+                    self.found(search);
+                    return !self.searches.is_empty();
                 }
-                let partition = &self.hosts[host].leader.partition;
-                let Some(live) = partition.get(seq) else { continue };
-                let Some(slot) = partition.plans.get(live.plan) else { continue };
-                if matches(filter, live, &slot.saga, now) {
-                    for group in groups(live, &slot.saga, group_by) {
-                        *counts.entry(group).or_default() += 1;
-                    }
+                // Ids of one partition grow with their seq, so the newest stand last.
+                let partition = &self.hosts[search.next_host].leader.partition;
+                search.seqs = partition.live_seqs();
+                if let Some(before) = search.before
+                    && before.partition() == partition.id
+                {
+                    search.seqs.retain(|seq| *seq < before.seq());
+                }
+                search.taken = 0;
+                search.next_host += 1;
+                continue;
+            };
+            looked += self.look_at(&mut search, seq, now);
+        }
+        self.searches.push_front(search);
+        true
+    }
+
+    /// Looks at one row; gives what that cost. An evicted row is read and forgotten again: looking at everything must
+    /// not fill the memory.
+    fn look_at(&self, search: &mut Search, seq: u64, now: Timestamp) -> usize {
+        let host = search.next_host - 1;
+        let partition = &self.hosts[host].leader.partition;
+        let read;
+        let (live, cost) = match partition.get(seq) {
+            Some(live) => (live, 1),
+            None if partition.presence(seq) == Presence::Evicted => match self.row_of(host, seq) {
+                Ok(row) => {
+                    read = row;
+                    (&read, EVICTED_COSTS)
+                }
+                Err(error) => {
+                    tracing::error!(partition = partition.id.0, seq, error, "a row cannot be read");
+                    return EVICTED_COSTS;
+                }
+            },
+            // It has ended meanwhile and is found in history.
+            None => return 1,
+        };
+        let Some(slot) = partition.plans.get(live.plan) else { return cost };
+        if search.before.is_some_and(|before| live.id >= before) || !matches(&search.filter, live, &slot.saga, now) {
+            return cost;
+        }
+        match &mut search.finds {
+            Finds::Rows { limit, found, .. } => {
+                if let Some(summary) = self.render_summary(host, live) {
+                    found.push((live.id, summary));
+                    search.taken += 1;
+                }
+                if search.taken >= *limit {
+                    search.seqs.clear();
+                }
+            }
+            Finds::Counts { group_by, counts, .. } => {
+                for group in groups(live, &slot.saga, group_by) {
+                    *counts.entry(group).or_default() += 1;
                 }
             }
         }
-        counts.into_iter().map(|(group, count)| Counted { group, count }).collect()
+        cost
+    }
+
+    /// Tells what was found, when it is durable; what ended meanwhile is then in history, where its asker looks next.
+    fn found(&mut self, search: Search) {
+        let tell: Box<dyn FnOnce()> = match search.finds {
+            Finds::Rows { limit, mut found, to } => Box::new(move || {
+                found.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+                found.truncate(limit);
+                let _ = to.send(found);
+            }),
+            Finds::Counts { counts, to, .. } => Box::new(move || {
+                let _ = to.send(counts.into_iter().map(|(group, count)| Counted { group, count }).collect());
+            }),
+        };
+        self.gathering.push(Held::Found(tell));
+    }
+}
+
+/// Rows that a search looks at in one turn; an evicted one, which is read from the disk, counts more.
+const LOOKED_AT_PER_TURN: usize = 4_096;
+const EVICTED_COSTS: usize = 32;
+
+/// A list or a count on its way through everything that is live here.
+pub(crate) struct Search {
+    filter: Filter,
+    before: Option<TxId>,
+    finds: Finds,
+    /// Those of the host before `next_host` that are still to be looked at, newest last.
+    seqs: Vec<u64>,
+    next_host: usize,
+    /// Found in that host.
+    taken: usize,
+}
+
+type Rows = Vec<(TxId, Bytes)>;
+
+enum Finds {
+    Rows { limit: usize, found: Rows, to: oneshot::Sender<Rows> },
+    Counts { group_by: Vec<GroupBy>, counts: BTreeMap<Vec<CompactString>, u64>, to: oneshot::Sender<Vec<Counted>> },
+}
+
+impl Search {
+    /// Up to `limit` live transactions below `before`, newest first.
+    pub(crate) fn list(filter: Filter, before: Option<TxId>, limit: usize, to: oneshot::Sender<Rows>) -> Self {
+        let finds = Finds::Rows { limit, found: Vec::new(), to };
+        Self { filter, before, finds, seqs: Vec::new(), next_host: 0, taken: 0 }
+    }
+
+    pub(crate) fn count(filter: Filter, group_by: Vec<GroupBy>, to: oneshot::Sender<Vec<Counted>>) -> Self {
+        let finds = Finds::Counts { group_by, counts: BTreeMap::new(), to };
+        Self { filter, before: None, finds, seqs: Vec::new(), next_host: 0, taken: 0 }
+    }
+
+    fn is_gone(&self) -> bool {
+        match &self.finds {
+            Finds::Rows { to, .. } => to.is_closed(),
+            Finds::Counts { to, .. } => to.is_closed(),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! What leaves once it is durable: calls to the load manager and on to the connector, answers to waiters, ended
 //! transactions to history.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use connectors::{Call, EndpointIndex, ParticipantIndex, Token};
 use load::{Class, Decision, Released, Verdict, Withdraw};
@@ -26,6 +29,8 @@ pub(crate) enum Held {
     Effect { host: usize, effect: Effect },
     /// `taken`: the waiter's own command was accepted, so even if it has ended meanwhile that is no refusal.
     Respond { host: usize, tx: TxId, waiter: Waiter, taken: bool, again: bool },
+    /// What was found by looking at everything: told when what it was looked at is durable.
+    Found(Box<dyn FnOnce()>),
 }
 
 impl Worker {
@@ -38,6 +43,10 @@ impl Worker {
                     self.hand_over_history();
                     self.respond(host, tx, waiter, taken, again);
                 }
+                Held::Found(tell) => {
+                    self.hand_over_history();
+                    tell();
+                }
             }
         }
         self.hand_over_history();
@@ -49,9 +58,11 @@ impl Worker {
             Effect::Withdraw(call) => self.withdraw(host, call, now),
             Effect::Parked { call, participant } => {
                 self.hosts[host].parked.entry(participant).or_default().push_back(call);
-                self.hosts[host].cold.push_back(call.tx);
-                bump(&self.shared.numbers.parked);
-                *self.parked_change.entry(participant).or_default() += 1;
+                self.hosts[host].may_leave(call.tx);
+                let gone = self.hosts[host].tidy_parked(participant);
+                add(&self.shared.numbers.parked, 1);
+                subtract(&self.shared.numbers.parked, gone);
+                *self.parked_change.entry(participant).or_default() += 1 - gone as i64;
             }
             Effect::Decided(tx) => self.decided(host, tx),
             Effect::Ended(tx) => self.ended(host, &tx),
@@ -148,7 +159,8 @@ impl Worker {
             self.park_token(token, now);
         }
         for want in wants {
-            self.unpark(want.participant, want.count, now);
+            let others = self.shared.inboxes.len() - 1;
+            self.unpark(want.participant, want.count, others, now);
         }
         busy
     }
@@ -221,9 +233,12 @@ impl Worker {
     }
 
     /// Sends parked calls on, oldest first; what this worker does not have, the next one may.
-    pub(crate) fn unpark(&mut self, participant: u32, count: u32, now: Timestamp) {
+    pub(crate) fn unpark(&mut self, participant: u32, count: u32, workers_left: usize, now: Timestamp) {
         let mut left = count;
-        for place in 0..self.hosts.len() {
+        // Another partition is first each time: none waits for ever behind one that parks as fast as it unparks.
+        self.unparks = self.unparks.wrapping_add(1);
+        let (first, all) = (self.unparks, self.hosts.len());
+        for place in (0..all).map(|n| n.wrapping_add(first) % all) {
             while left > 0 {
                 let Some(queue) = self.hosts[place].parked.get_mut(&participant) else { break };
                 let Some(call) = queue.pop_front() else {
@@ -237,8 +252,11 @@ impl Worker {
                 }
             }
         }
-        if left > 0 && self.index + 1 < self.shared.inboxes.len() {
-            self.shared.inboxes[self.index + 1].send(Note::Unpark { participant, count: left });
+        // Every other worker is asked once, whichever heard the wish first.
+        if left > 0 && workers_left > 0 {
+            let next = (self.index + 1) % self.shared.inboxes.len();
+            let note = Note::Unpark { participant, count: left, workers_left: workers_left - 1 };
+            self.shared.inboxes[next].send(note);
         }
     }
 
@@ -300,6 +318,7 @@ impl Worker {
             let next = self.shared.history.take_block();
             let full = std::mem::replace(&mut self.history_block, next);
             self.history_waiting.push_back((full, std::mem::take(&mut self.ended_keys)));
+            self.shared.history_behind.fetch_add(1, Ordering::Relaxed);
         }
         self.flush_history();
     }
@@ -308,6 +327,7 @@ impl Worker {
         while let Some((block, keys)) = self.history_waiting.pop_front() {
             match self.shared.history.append(block) {
                 Ok(_) => {
+                    self.shared.history_behind.fetch_sub(1, Ordering::Relaxed);
                     for key in keys {
                         self.shared.keys.ended(key);
                     }
@@ -334,6 +354,13 @@ impl Worker {
     }
 
     fn respond(&mut self, host: usize, tx: TxId, waiter: Waiter, taken: bool, again: bool) {
+        if let Some(why) = &self.hosts[host].frozen {
+            // What is known of it may be long past: no answer is better than a wrong one (SEMANTICS 34).
+            let what = format!("partition {} is frozen: {why}", tx.partition().0);
+            let refusal = Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::Unknown };
+            waiter.to.send(Err(refusal));
+            return;
+        }
         if let Err(e) = self.bring_back(host, tx.seq()) {
             waiter.to.send(Err(Refusal::Internal(e.to_string())));
             return;
@@ -347,8 +374,8 @@ impl Worker {
             if !self.history_waiting.is_empty() {
                 let what = "history is behind; ask again".to_owned();
                 waiter.to.send(Err(Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::Unknown }));
-            } else if taken {
-                waiter.to.send(Ok(Answer { id: tx, decided: true, replayed: waiter.replayed, body: Bytes::new() }));
+            } else if taken || waiter.replayed {
+                self.answer_from_history(tx, waiter);
             } else {
                 waiter.to.send(Err(Refusal::NoTransaction(tx)));
             }
@@ -359,12 +386,27 @@ impl Worker {
             Some(Until::Outcome) => live.outcome.is_none(),
             Some(Until::End) => true,
         };
-        if waits_on {
-            self.hosts[host].waiters.entry(tx.seq()).or_default().push(waiter);
+        if waits_on && !self.shared.draining.load(Ordering::Relaxed) {
+            let waiters = self.hosts[host].waiters.entry(tx.seq()).or_default();
+            if waiters.len().is_power_of_two() {
+                // Clients that ask again and again leave their earlier questions behind.
+                waiters.retain(|earlier| !earlier.to.is_gone());
+            }
+            waiters.push(waiter);
         } else {
             let answer = self.render(host, live, &waiter);
             waiter.to.send(answer);
         }
+    }
+
+    /// A submission, or a wish, whose transaction has ended meanwhile: read where it holds nobody up.
+    fn answer_from_history(&self, tx: TxId, waiter: Waiter) {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            let answer = shared.ended_answer(tx, waiter.detail);
+            let answer = answer.map(|answer| Answer { replayed: waiter.replayed, ..answer });
+            waiter.to.send(answer);
+        });
     }
 
     fn render(&self, host: usize, tx: &Transaction, waiter: &Waiter) -> Result<Answer, Refusal> {

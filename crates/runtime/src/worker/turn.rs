@@ -9,7 +9,8 @@ use model::{Seq, Timestamp};
 use partition::evidence::Body as EvidenceBody;
 use partition::{Begin, CallRef, Command, Effect, Entry, Evidence, Rejected, Sample, Signal, Surroundings};
 
-use super::host::CheckpointState;
+use super::host::Host;
+use super::look::Search;
 use super::release::Held;
 use super::{BEGINS_PER_TURN, PARTS_UNDER_WAY_MAX, UnderWay, Worker};
 use crate::inbox::{Note, Waiter};
@@ -20,6 +21,8 @@ use crate::tables::Tables;
 
 /// Entries of one partition that are gathered at most before they must be handed over.
 const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a part; less than any journal's group holds.
+const PART_BYTES_MAX: usize = 3 << 20;
 const WAKES_PER_TURN: usize = 1_000;
 const SWEEP_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 const ADMISSION_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
@@ -48,10 +51,13 @@ impl Surroundings for Around<'_> {
 impl Worker {
     /// Takes what there is. Gives whether anything was done.
     pub(crate) fn turn(&mut self) -> bool {
+        if self.shared.has_failed.load(Ordering::Acquire) {
+            return self.turn_of_a_failed_node();
+        }
         let now = self.shared.clock.now();
         self.refresh_tables();
         let mut busy = self.take_answers(now);
-        let room = if self.gathered_bytes() > BATCH_BYTES_MAX || self.stuck.is_some() { 0 } else { BEGINS_PER_TURN };
+        let room = if self.gathered_bytes() > BATCH_BYTES_MAX || !self.stuck.is_empty() { 0 } else { BEGINS_PER_TURN };
         let mut rest = std::mem::take(&mut self.rest);
         let mut begins = std::mem::take(&mut self.begins);
         self.inbox.drain(&mut rest, &mut begins, room);
@@ -71,7 +77,12 @@ impl Worker {
         if let super::Way::Local(local) = &self.way {
             busy |= local.poll() > 0;
         }
+        busy |= self.search_on(now);
         self.retry_stuck();
+        if !self.history_waiting.is_empty() {
+            self.flush_history();
+        }
+        self.run_checkpoints();
         if self.gathered_bytes() > BATCH_BYTES_MAX {
             self.submit();
         }
@@ -79,7 +90,7 @@ impl Worker {
     }
 
     fn gathered_bytes(&self) -> usize {
-        self.hosts.iter().map(|h| h.writer.len()).max().unwrap_or(0)
+        self.hosts.iter().map(Host::gathered_bytes).max().unwrap_or(0)
     }
 
     fn take_answers(&mut self, now: Timestamp) -> bool {
@@ -116,7 +127,7 @@ impl Worker {
             Note::Begin(prepared, waiter) => self.take_begin(*prepared, waiter, now),
             Note::Committed(committed) => self.committed(committed, now),
             Note::Verdicts(verdicts) => self.take_verdicts(verdicts, now),
-            Note::Unpark { participant, count } => self.unpark(participant, count, now),
+            Note::Unpark { participant, count, workers_left } => self.unpark(participant, count, workers_left, now),
             Note::CheckpointDone { partition, seq, result } => self.checkpoint_done(partition, seq, result),
             Note::Look { tx, waiter } => self.look(tx, waiter),
             Note::Operate { tx, verb, who, why, waiter } => self.operate(tx, verb, who, why, waiter, now),
@@ -144,13 +155,10 @@ impl Worker {
             Note::Await { partition, definition, key, signal, to } => {
                 let _ = to.send(self.awaiting(partition, &definition, &key, &signal));
             }
-            Note::List { filter, before, limit, to } => {
-                let _ = to.send(self.list(&filter, before, limit, now));
-            }
-            Note::Count { filter, group_by, to } => {
-                let _ = to.send(self.count(&filter, &group_by));
-            }
-            Note::Stop => self.stopping = true,
+            Note::List { filter, before, limit, to } => self.search(Search::list(filter, before, limit, to)),
+            Note::Count { filter, group_by, to } => self.search(Search::count(filter, group_by, to)),
+            Note::Drain => self.answer_waiters(),
+            Note::Stop => self.stop_by(now),
         }
     }
 
@@ -215,8 +223,10 @@ impl Worker {
             return refuse(self, waiter, Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::No });
         }
         if let Some(why) = &self.hosts[place].frozen {
+            // It may be one that is in the part of the record that cannot be read.
             let what = format!("partition {} is frozen: {why}", prepared.partition.0);
-            return refuse(self, waiter, Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::No });
+            let accepted = Accepted::Unknown;
+            return refuse(self, waiter, Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted });
         }
         let used = self.hosts[place].leader.use_plan(prepared.plan.hash, &prepared.plan.bytes, now);
         let plan = match used {
@@ -283,13 +293,21 @@ impl Worker {
     }
 
     fn record(&mut self, place: usize, entry: &Entry) {
-        self.hosts[place].writer.push(entry);
+        let host = &mut self.hosts[place];
+        if host.writer.len() > BATCH_BYTES_MAX {
+            // A part must fit into a group, however long the disk makes us gather.
+            host.seal(self.buffers.pop().unwrap_or_default());
+        }
+        host.writer.push(entry);
         bump(&self.shared.numbers.entries);
     }
 
     fn take_time(&mut self, now: Timestamp) -> bool {
         let mut busy = false;
         for place in 0..self.hosts.len() {
+            if self.hosts[place].frozen.is_some() {
+                continue;
+            }
             for _ in 0..RECOVERED_PER_TURN {
                 let Some(tx) = self.hosts[place].to_recover.pop_front() else { break };
                 let _ = self.propose(place, Command::Recover(tx), now);
@@ -303,9 +321,13 @@ impl Worker {
                 busy = true;
             }
         }
-        if self.index == 0 && now >= self.next_admission {
+        if now >= self.next_admission {
             self.next_admission = now.after(ADMISSION_EVERY);
-            self.shared.renew_admission();
+            self.tell_resident();
+            self.want_checkpoints();
+            if self.index == 0 {
+                self.shared.renew_admission();
+            }
         }
         if now >= self.next_compare {
             self.next_compare = now.after(std::time::Duration::from_secs(1));
@@ -345,7 +367,7 @@ impl Worker {
     }
 
     /// What only this worker can count, for whoever asks for metrics.
-    fn tell_gauges(&mut self) {
+    fn tell_resident(&mut self) {
         let resident: usize = self.hosts.iter().map(|h| h.leader.partition.resident_count()).sum();
         let before = std::mem::replace(&mut self.resident_told, resident as u64);
         if resident as u64 >= before {
@@ -353,6 +375,9 @@ impl Worker {
         } else {
             subtract(&self.shared.numbers.resident, before - resident as u64);
         }
+    }
+
+    fn tell_gauges(&mut self) {
         let mut running = std::collections::BTreeMap::new();
         let mut parked = std::collections::BTreeMap::<u32, u64>::new();
         let mut ages = crate::shared::Ages::new();
@@ -425,8 +450,8 @@ impl Worker {
     /// Something is gathered and nothing of ours is under way.
     pub(crate) fn wants_to_submit(&self) -> bool {
         self.under_way.len() < PARTS_UNDER_WAY_MAX
-            && self.stuck.is_none()
-            && (!self.gathering.is_empty() || self.hosts.iter().any(|h| !h.writer.is_empty()))
+            && self.stuck.is_empty()
+            && (!self.gathering.is_empty() || self.hosts.iter().any(|h| h.gathered_bytes() > 0))
     }
 
     /// Hands what is gathered to the journal, one part at a time.
@@ -437,28 +462,14 @@ impl Worker {
         let now = self.shared.clock.now();
         let mut batches = Vec::with_capacity(self.hosts.len());
         for host in &mut self.hosts {
-            if host.writer.is_empty() {
+            if host.gathered_bytes() == 0 {
                 continue;
             }
-            let buffer = self.buffers.pop().unwrap_or_default();
-            let partition = &host.leader.partition;
-            let batch = journal::Batch::encode(
-                host.id.0,
-                partition.epoch,
-                host.writer.first_seq(),
-                host.writer.count(),
-                host.tail,
-                host.durable,
-                host.writer.payload(),
-                buffer,
-            );
-            host.tail = batch.hash();
-            host.bytes_since_checkpoint += batch.bytes().len() as u64;
-            host.writer.clear();
-            batches.push(batch);
-            if host.bytes_since_checkpoint >= self.shared.settings.checkpoint_every_bytes
-                && matches!(host.checkpoint, CheckpointState::None)
-            {
+            if !host.writer.is_empty() {
+                host.seal(self.buffers.pop().unwrap_or_default());
+            }
+            batches.append(&mut host.sealed);
+            if super::checkpoint::is_wanted(host, &self.shared) {
                 super::checkpoint::prepare(host, &self.shared, &mut self.row);
             }
         }
@@ -471,25 +482,35 @@ impl Worker {
             }
             return;
         }
+        let mut parts = in_parts(batches);
+        let last = parts.pop();
+        for batches in parts {
+            self.hand_over_new(batches, Vec::new(), now);
+        }
+        // What follows from any of it waits for all of it.
+        self.hand_over_new(last.unwrap_or_default(), held, now);
+    }
+
+    fn hand_over_new(&mut self, batches: Vec<journal::Batch>, held: Vec<Held>, now: Timestamp) {
         let token = self.next_token;
         self.next_token += 1;
         self.under_way.push_back(UnderWay { token, since: now, held });
         bump(&self.shared.numbers.parts);
-        self.hand_over(journal::Part { batches, token });
+        let part = journal::Part { batches, token };
+        add(&self.shared.numbers.journal_bytes, part.bytes() as u64);
+        self.stuck.push_back(part);
+        self.retry_stuck();
     }
 
-    fn hand_over(&mut self, part: journal::Part) {
-        if let Err(refused) = self.journal.submit(self.index, part) {
+    /// Hands over what waits for the journal, in order, as far as it is taken.
+    fn retry_stuck(&mut self) {
+        while let Some(part) = self.stuck.pop_front() {
+            let Err(refused) = self.journal.submit(self.index, part) else { continue };
             match refused.why {
-                journal::Why::QueueFull { .. } | journal::Why::DiskFull => self.stuck = Some(refused.part),
+                journal::Why::QueueFull { .. } | journal::Why::DiskFull => self.stuck.push_front(refused.part),
                 why => self.shared.fail(format!("the journal refused a part: {why}")),
             }
-        }
-    }
-
-    fn retry_stuck(&mut self) {
-        if let Some(part) = self.stuck.take() {
-            self.hand_over(part);
+            return;
         }
     }
 
@@ -509,7 +530,6 @@ impl Worker {
             }
             self.buffers.push(batch.into_buffer());
         }
-        self.run_checkpoints();
         self.release(under_way.held, now);
     }
 
@@ -523,6 +543,26 @@ impl Worker {
         });
         self.finished.push((token, sample));
     }
+}
+
+/// Splits batches, in their order, so that each part fits into a group of the journal.
+fn in_parts(batches: Vec<journal::Batch>) -> Vec<Vec<journal::Batch>> {
+    let mut parts: Vec<Vec<journal::Batch>> = Vec::with_capacity(1);
+    let mut bytes = 0;
+    for batch in batches {
+        let more = batch.bytes().len();
+        match parts.last_mut() {
+            Some(part) if bytes + more <= PART_BYTES_MAX => {
+                bytes += more;
+                part.push(batch);
+            }
+            _ => {
+                bytes = more;
+                parts.push(vec![batch]);
+            }
+        }
+    }
+    parts
 }
 
 /// Notes the earlier beginning.
