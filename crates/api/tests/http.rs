@@ -446,7 +446,10 @@ fn who_waits_is_answered_when_the_drain_begins() {
             node.post("/v1/transactions?wait=60s", &[("Idempotency-Key", "w1")], body)
         });
         let live = || node.get("/v1/transactions?idempotency_key=w1").json()["items"][0]["id"].is_string();
-        assert!((0..500).any(|_| live() || { std::thread::sleep(Duration::from_millis(10)); false }));
+        assert!((0..500).any(|_| live() || {
+            std::thread::sleep(Duration::from_millis(10));
+            false
+        }));
         node.drain.begin();
         // The wait was a minute: only the drain can have ended it within the socket's half minute.
         let answer = waiting.join().unwrap_or_else(|_| panic!("the client"));

@@ -9,10 +9,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Line {
     #[command(subcommand)]
     bench: bench::Bench,
+    #[arg(short, long, global = true, value_enum, default_value = "table")]
+    output: bench::Output,
 }
 
 fn main() {
-    let result = bench::play_part().unwrap_or_else(|| bench::run(&Line::parse().bench));
+    let result = bench::play_part().unwrap_or_else(|| {
+        let line = Line::parse();
+        bench::run(line.bench, line.output)
+    });
     if let Err(why) = result {
         eprintln!("error: {why}");
         std::process::exit(1);

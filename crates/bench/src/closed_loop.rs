@@ -43,7 +43,14 @@ pub(crate) struct ClosedLoop(Arc<Shared>);
 
 impl ClosedLoop {
     /// Submits the numbers from `from` up to `end`, `in_flight` at a time, each until it is as far as `until` says.
-    pub(crate) fn start(engine: &Engine, make: Make, until: Option<Until>, in_flight: u64, from: u64, end: u64) -> Self {
+    pub(crate) fn start(
+        engine: &Engine,
+        make: Make,
+        until: Option<Until>,
+        in_flight: u64,
+        from: u64,
+        end: u64,
+    ) -> Self {
         let shared = Arc::new(Shared {
             engine: engine.clone(),
             make,
@@ -104,7 +111,10 @@ impl ClosedLoop {
                 moved = (done, Instant::now());
             } else if moved.1.elapsed() > STALLED {
                 let why = self.0.last_refusal.lock().map(|why| why.clone()).unwrap_or_default();
-                return Err(format!("nothing was done for {} s; {done} before, last refusal: \"{why}\"", STALLED.as_secs()));
+                return Err(format!(
+                    "nothing was done for {} s; {done} before, last refusal: \"{why}\"",
+                    STALLED.as_secs()
+                ));
             }
         }
         Ok(())

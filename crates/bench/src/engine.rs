@@ -38,6 +38,7 @@ struct Load {
     in_flight: AtomicU64,
     done: AtomicU64,
     refused: AtomicU64,
+    first_refusal: std::sync::Mutex<Option<String>>,
     latencies: [std::sync::Mutex<hdrhistogram::Histogram<u64>>; 8],
 }
 
@@ -105,6 +106,7 @@ fn one(args: &Args) -> Result<Figures, String> {
         in_flight: AtomicU64::new(args.in_flight),
         done: AtomicU64::new(0),
         refused: AtomicU64::new(0),
+        first_refusal: std::sync::Mutex::default(),
         latencies: std::array::from_fn(|_| std::sync::Mutex::new(latencies())),
     });
     for _ in 0..args.in_flight {
@@ -126,7 +128,8 @@ fn one(args: &Args) -> Result<Figures, String> {
     }
     engine.stop();
     if load.refused.load(Ordering::Relaxed) > 0 {
-        return Err(format!("{} submissions were refused", load.refused.load(Ordering::Relaxed)));
+        let first = load.first_refusal.lock().ok().and_then(|first| first.clone()).unwrap_or_default();
+        return Err(format!("{} submissions were refused; the first: {first}", load.refused.load(Ordering::Relaxed)));
     }
     let mut figures = Figures::default();
     after.since(&before, &mut figures);
@@ -170,7 +173,10 @@ fn submit(load: &Arc<Load>) {
             submit(&mine);
         }
     };
-    if load.engine.submit_with(order, Some(Until::Outcome), done).is_err() {
+    if let Err(why) = load.engine.submit_with(order, Some(Until::Outcome), done) {
+        if let Ok(mut first) = load.first_refusal.lock() {
+            first.get_or_insert_with(|| why.to_string());
+        }
         load.refused.fetch_add(1, Ordering::Relaxed);
         load.in_flight.fetch_sub(1, Ordering::Release);
     }

@@ -12,7 +12,7 @@ use crate::Common;
 use crate::closed_loop::{ClosedLoop, Window};
 use crate::engine::{metric, workers};
 use crate::figures::{Figures, print, rss_peak_mib};
-use crate::waiting::{self, disk_mib, rss_mib};
+use crate::waiting::{self, Numbers, disk_mib, rss_mib};
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -42,7 +42,9 @@ impl Node {
             .prefix("tidegate-bench-")
             .tempdir_in(&args.common.dir)
             .map_err(|e| e.to_string())?;
-        let engine = waiting::node(dir.path(), workers(&args.common), 1_024, &std::sync::Arc::default(), 64)?;
+        let numbers = Numbers { workers: workers(&args.common), memory_mib: 1_024, checkpoint_mib: None };
+        let engine = waiting::node(dir.path(), numbers, &std::sync::Arc::default(), 64)?;
+        eprintln!("history: finishing {count}");
         let load = ClosedLoop::start(&engine, waiting::order, Some(Until::Outcome), args.in_flight, 0, count);
         load.run_to_end()?;
         Ok(Self { engine, next: count, dir })
@@ -69,9 +71,10 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     let mut small = Node::filled(args, args.small)?;
     let mut runs = Vec::new();
     for n in 0..args.common.runs.max(1) {
-        let records = metric(&large.engine, "tidegate_history_records") / metric(&small.engine, "tidegate_history_records");
+        let records =
+            metric(&large.engine, "tidegate_history_records") / metric(&small.engine, "tidegate_history_records");
         // Who goes first alternates, so that a drift of the machine favours nobody.
-        let (few, many) = if n % 2 == 0 {
+        let (few, many) = if n.is_multiple_of(2) {
             let few = small.measure(args)?;
             (few, large.measure(args)?)
         } else {

@@ -52,14 +52,16 @@ pub struct Common {
     /// Worker threads of the node; as many as there are cores if not said.
     #[arg(long)]
     pub workers: Option<usize>,
-    /// json prints one object on standard output.
-    #[arg(short, long, default_value = "table")]
+    /// How it is printed; the command line that stands around it decides.
+    #[arg(skip)]
     pub output: Output,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
 pub enum Output {
+    #[default]
     Table,
+    /// One object on standard output.
     Json,
 }
 
@@ -67,8 +69,16 @@ pub enum Output {
 ///
 /// # Errors
 /// What kept it from running, in words.
-pub fn run(bench: &Bench) -> Result<(), String> {
-    match bench {
+pub fn run(mut bench: Bench, output: Output) -> Result<(), String> {
+    let common = match &mut bench {
+        Bench::Engine(args) => &mut args.common,
+        Bench::Wire(args) => &mut args.common,
+        Bench::Recovery(args) => &mut args.common,
+        Bench::Backlog(args) => &mut args.common,
+        Bench::History(args) => &mut args.common,
+    };
+    common.output = output;
+    match &bench {
         Bench::Engine(args) => engine::run(args),
         Bench::Wire(args) => wire::run(args),
         Bench::Recovery(args) => recovery::run(args),

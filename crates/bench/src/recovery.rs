@@ -18,7 +18,7 @@ use crate::children::{Role, told, told_number, wait_for_parent};
 use crate::closed_loop::ClosedLoop;
 use crate::engine::{metric, workers};
 use crate::figures::{Figures, cpu_time, print, rss_peak_mib};
-use crate::waiting::{self, Partner, disk_mib};
+use crate::waiting::{self, Numbers, Partner, disk_mib};
 
 /// The part of the node that is filled, and the part of the one that comes after it.
 pub(crate) const FILL: &str = "recovery-fill";
@@ -40,6 +40,9 @@ pub struct Args {
     /// Memory for live transactions, in MiB: those that wait for a signal all stay in memory.
     #[arg(long, default_value_t = 2_048)]
     pub memory_mib: u64,
+    /// MiB of one partition's journal between two checkpoints; the node's own choice if not said.
+    #[arg(long)]
+    pub checkpoint_mib: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -66,14 +69,17 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         ("DATA", dir.path().display().to_string()),
         ("WORKERS", workers(&args.common).to_string()),
         ("MEMORY_MIB", args.memory_mib.to_string()),
+        ("CHECKPOINT_MIB", args.checkpoint_mib.unwrap_or(0).to_string()),
         ("OPEN", args.open.to_string()),
         ("WAITING", args.waiting.word().to_owned()),
     ];
+    eprintln!("recovery: opening {}", args.open);
     let filled = Role::start(FILL, &arguments)?;
     let said = object(&filled.said)?;
     filled.kill()?;
     let mut runs = Vec::new();
     for _ in 0..args.common.runs.max(1) {
+        eprintln!("recovery: starting after the kill");
         let bytes = disk_mib(dir.path());
         let began = Instant::now();
         let node = Role::start(SERVE, &arguments)?;
@@ -101,6 +107,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         ("waiting", args.waiting.word().to_owned()),
         ("workers", workers(&args.common).to_string()),
         ("memory_mib", args.memory_mib.to_string()),
+        ("checkpoint_mib", args.checkpoint_mib.map_or_else(|| "as the node has it".to_owned(), |mib| mib.to_string())),
         ("runs", args.common.runs.to_string()),
         ("fill_s", format!("{:.1}", number(&said, "fill_s")?)),
         ("fill_rss_mib", format!("{:.0}", number(&said, "rss_mib")?)),
@@ -122,11 +129,15 @@ fn number(said: &Value, name: &str) -> Result<f64, String> {
 pub(crate) fn play(role: &str) -> Result<(), String> {
     let partner = Arc::new(Partner { is_down: AtomicBool::new(true), ..Partner::default() });
     let data = PathBuf::from(told("DATA")?);
-    let (workers, memory_mib) = (told_number("WORKERS")? as usize, told_number("MEMORY_MIB")?);
+    let numbers = Numbers {
+        workers: told_number("WORKERS")? as usize,
+        memory_mib: told_number("MEMORY_MIB")?,
+        checkpoint_mib: Some(told_number("CHECKPOINT_MIB")?).filter(|mib| *mib > 0),
+    };
     let open = told_number("OPEN")?;
     let said = if role == FILL {
         let began = Instant::now();
-        let engine = waiting::node(&data, workers, memory_mib, &partner, PARTNER_IN_FLIGHT)?;
+        let engine = waiting::node(&data, numbers, &partner, PARTNER_IN_FLIGHT)?;
         let by_signal = told("WAITING")? == Waiting::Signal.word();
         let make = if by_signal { waiting::hold } else { waiting::delivery };
         let load = ClosedLoop::start(&engine, make, None, 4_096, 0, open);
@@ -148,7 +159,7 @@ pub(crate) fn play(role: &str) -> Result<(), String> {
         })
     } else {
         let entries = replayed::listen()?;
-        let engine = waiting::start(&data, workers, memory_mib, &partner)?;
+        let engine = waiting::start(&data, numbers, &partner)?;
         let started = Instant::now();
         // A number that no submission had before, whatever was started on this directory.
         let n = open + u64::from(std::process::id()) + 1_000_000_000;

@@ -145,15 +145,23 @@ pub(crate) fn participants(partner: &Arc<Partner>) -> LocalParticipants {
     }))
 }
 
+/// Settings of a node that these benchmarks turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbers {
+    pub(crate) workers: usize,
+    pub(crate) memory_mib: u64,
+    /// The node's own choice if absent.
+    pub(crate) checkpoint_mib: Option<u64>,
+}
+
 /// A node on `data` in this process, with all three definitions in force.
 pub(crate) fn node(
     data: &Path,
-    workers: usize,
-    memory_mib: u64,
+    numbers: Numbers,
     partner: &Arc<Partner>,
     partner_in_flight: u32,
 ) -> Result<Engine, String> {
-    let engine = start(data, workers, memory_mib, partner)?;
+    let engine = start(data, numbers, partner)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| e.to_string())?;
     runtime
         .block_on(engine.apply(files(partner_in_flight), false, "bench"))
@@ -162,10 +170,13 @@ pub(crate) fn node(
 }
 
 /// The same on a data directory that has them already.
-pub(crate) fn start(data: &Path, workers: usize, memory_mib: u64, partner: &Arc<Partner>) -> Result<Engine, String> {
+pub(crate) fn start(data: &Path, numbers: Numbers, partner: &Arc<Partner>) -> Result<Engine, String> {
     let mut settings = Settings::new(data);
-    settings.workers = workers;
-    settings.memory_bytes_max = memory_mib << 20;
+    settings.workers = numbers.workers;
+    settings.memory_bytes_max = numbers.memory_mib << 20;
+    if let Some(mib) = numbers.checkpoint_mib {
+        settings.checkpoint_every_bytes = mib << 20;
+    }
     settings.local = Some(participants(partner));
     Engine::start(settings, Components { renderer: api::view::render, serve: None }).map_err(|e| e.to_string())
 }
@@ -192,4 +203,36 @@ pub(crate) fn rss_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
     line.and_then(|l| l.trim().strip_suffix("kB")).and_then(|n| n.trim().parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::Until;
+
+    use super::*;
+    use crate::closed_loop::ClosedLoop;
+    use crate::engine::metric;
+
+    #[test]
+    fn what_is_down_keeps_its_own_and_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let partner = Arc::new(Partner { is_down: AtomicBool::new(true), ..Partner::default() });
+        let numbers = Numbers { workers: 2, memory_mib: 64, checkpoint_mib: None };
+        let engine = node(dir.path(), numbers, &partner, 8).unwrap();
+        ClosedLoop::start(&engine, delivery, None, 16, 0, 100).run_to_end().unwrap();
+        ClosedLoop::start(&engine, hold, None, 16, 0, 50).run_to_end().unwrap();
+        let orders = ClosedLoop::start(&engine, order, Some(Until::Outcome), 16, 0, 200);
+        orders.run_to_end().unwrap();
+        assert_eq!((orders.done(), orders.refused(), orders.next()), (200, 0, 200));
+        assert_eq!(metric(&engine, "tidegate_transactions_live"), 150.0);
+        assert_eq!(partner.served.load(Ordering::Relaxed), 0);
+
+        partner.is_down.store(false, Ordering::Release);
+        let more = ClosedLoop::start(&engine, order, Some(Until::Outcome), 1, 200, u64::MAX);
+        more.run_until(|_| partner.served.load(Ordering::Relaxed) >= 100).unwrap();
+        more.stop().unwrap();
+        assert_eq!(partner.served.load(Ordering::Relaxed), 100);
+        assert!(disk_mib(dir.path()) > 0.0 && rss_mib() > 0.0);
+        engine.stop();
+    }
 }

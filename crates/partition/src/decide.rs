@@ -25,7 +25,7 @@ use crate::entry::{Move, Moves};
 use crate::leader::Surroundings;
 use crate::plans::PlanSlot;
 use crate::state::Partition;
-use crate::transaction::{Attention, AttentionCause, Phase, Transaction};
+use crate::transaction::{Attention, AttentionCause, ENDPOINT_UNKNOWN, Phase, Transaction};
 
 /// One command being decided on one transaction.
 pub(crate) struct Decider<'a> {
@@ -140,7 +140,9 @@ impl<'a> Decider<'a> {
         if self.tx.attention.is_some() {
             return Ok(());
         }
-        let Some(step) = self.step_indices().find(|step| self.branch(*step) == Branch::Attention) else { return Ok(()) };
+        let Some(step) = self.step_indices().find(|step| self.branch(*step) == Branch::Attention) else {
+            return Ok(());
+        };
         let direction = if self.status(step) == Status::Active { Direction::Call } else { Direction::Compensate };
         let last = self.tx.attempts.iter().rev().find(|a| a.step == step && a.direction == direction);
         let detail = last.map_or_else(CompactString::default, |a| a.detail.clone());
@@ -230,13 +232,8 @@ impl<'a> Decider<'a> {
             let detail = "the same call key would carry another request than before";
             return self.ask(AttentionCause::RequestChanged, Some(step), direction, detail);
         }
-        let pinned = state.may_have_executed
-            && matches!(
-                participant.idempotency,
-                plan::Idempotency::Header { scope: plan::PromiseScope::Endpoint, .. }
-                    | plan::Idempotency::Body { scope: plan::PromiseScope::Endpoint, .. }
-            );
-        let endpoint = pinned.then_some(state.endpoint);
+        let pinned = state.may_have_executed && remembers_by_endpoint(participant);
+        let endpoint = self.known_endpoint(step, direction).filter(|_| pinned);
         self.make(Move::Start { step, direction, digest })?;
         let attempt = self.tx.steps[usize::from(step)].attempts;
         let binds = direction == Direction::Call && definition.side != plan::Side::After && !self.pivot_touched();
@@ -286,8 +283,34 @@ impl<'a> Decider<'a> {
         };
         let harmless = call.is_some_and(|call| call.method.is_idempotent());
         let promised = participant.idempotency.remembers();
-        !may || harmless || promised.is_some_and(|remembers| self.at < first.after(remembers))
+        let found = participant.endpoints.len() == 1
+            || !remembers_by_endpoint(participant)
+            || self.known_endpoint(step, direction).is_some();
+        !may || harmless || (found && promised.is_some_and(|remembers| self.at < first.after(remembers)))
     }
+
+    /// Where the attempts under this call key went, and so will the next: an undo goes where its call went.
+    fn known_endpoint(&self, step: StepIndex, direction: Direction) -> Option<u16> {
+        let definition = self.step(step);
+        let same = match (direction, &definition.compensate) {
+            (Direction::Compensate, plan::Undo::Call { call, .. }) => {
+                definition.call().is_some_and(|forward| forward.participant == call.participant)
+            }
+            _ => true,
+        };
+        let endpoint = self.tx.steps[usize::from(step)].endpoint;
+        (same && endpoint != ENDPOINT_UNKNOWN).then_some(endpoint)
+    }
+}
+
+/// A repeat is recognised only at the endpoint that had the first.
+fn remembers_by_endpoint(participant: &Participant) -> bool {
+    use plan::{Idempotency, PromiseScope};
+    matches!(
+        participant.idempotency,
+        Idempotency::Header { scope: PromiseScope::Endpoint, .. }
+            | Idempotency::Body { scope: PromiseScope::Endpoint, .. }
+    )
 }
 
 /// What a new epoch must do for one live transaction.

@@ -20,6 +20,7 @@ pub struct Entry {
 }
 
 #[derive(Clone, PartialEq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "moves are what nearly every entry has, and they stay off the heap")]
 pub enum EntryKind {
     /// A new owner, or a restart: all that was outstanding may have executed.
     Epoch { epoch: Epoch, incarnation: Incarnation, semantics: u16 },

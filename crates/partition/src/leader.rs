@@ -19,7 +19,7 @@ use crate::effect::Effect;
 use crate::entry::{Begun, Entry, EntryKind, Move, Moves};
 use crate::locks::WAITERS_MAX;
 use crate::state::{ApplyError, Missing, Partition, begin};
-use crate::transaction::{Attempt, Attention, AttentionCause, LockState, Transaction};
+use crate::transaction::{Attempt, Attention, AttentionCause, ENDPOINT_UNKNOWN, LockState, Transaction};
 
 /// Raised when `decide` or `make` change their meaning (SEMANTICS 32).
 pub const SEMANTICS: u16 = 1;
@@ -284,7 +284,7 @@ impl Decider<'_> {
                 step,
                 direction,
                 n: state.attempts,
-                endpoint: state.endpoint,
+                endpoint: if state.may_have_executed { state.endpoint } else { ENDPOINT_UNKNOWN },
                 started_at: self.at,
                 took_us: 0,
                 outcome,

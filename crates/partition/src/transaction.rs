@@ -12,6 +12,9 @@ use crate::entry::Move;
 /// The most attempts whose details are kept; further ones only count.
 pub const ATTEMPTS_KEPT_MAX: usize = 40;
 
+/// In place of an endpoint: the attempt was interrupted, and nobody knows where it went.
+pub const ENDPOINT_UNKNOWN: u16 = u16::MAX;
+
 /// How a transaction ended, or will have ended: decided once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TxOutcome {
@@ -436,6 +439,7 @@ impl Transaction {
                 // The deadline has been judged: it decides nothing any more, and must not wake anybody again.
                 self.deadline_spent |= self.phase == Phase::Stopping(Reason::TimedOut);
                 self.phase = Phase::Forward;
+                self.cause = Cause::default();
             }
             Move::Decide { outcome, cause, output } => {
                 self.outcome = Some(*outcome);

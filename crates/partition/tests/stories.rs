@@ -9,32 +9,19 @@ mod story;
 #[path = "support/world.rs"]
 mod world;
 
-use expect_test::expect;
-use story::check;
-
-const TOP_UP: &str = "
-    charge@pay POST undo keep=id
-    credit@bill POST undo
-    notify@hlr POST optional undo=none unknown=ignore
-";
-
-#[test]
-fn all_goes_well() {
-    check(
-        TOP_UP,
-        "
-        begin
-        charge: done
-        credit: done
-        notify: done
-        state
-        ",
-        expect![[r#"
-            begin                        call charge#1
-            charge: done                 call credit#1
-            credit: done                 call notify#1; completed
-            notify: done                 ended
-            state                        ended, completed [charge done, credit done, notify done]
-        "#]],
-    );
-}
+#[path = "stories/answers.rs"]
+mod answers;
+#[path = "stories/optional.rs"]
+mod optional;
+#[path = "stories/people.rs"]
+mod people;
+#[path = "stories/pivot.rs"]
+mod pivot;
+#[path = "stories/restarts.rs"]
+mod restarts;
+#[path = "stories/undo.rs"]
+mod undo;
+#[path = "stories/waits.rs"]
+mod waits;
+#[path = "stories/wishes.rs"]
+mod wishes;

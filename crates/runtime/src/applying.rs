@@ -18,8 +18,7 @@ pub(crate) fn apply(shared: &Shared, files: Vec<SourceText>, dry_run: bool) -> R
     // One apply at a time: the catalog's lock is held until the new tables are published.
     let mut catalog = shared.catalog.lock();
     let tables = shared.tables();
-    let sources: Vec<SourceFile> =
-        files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
+    let sources: Vec<SourceFile> = files.into_iter().map(|f| SourceFile { path: f.path, text: f.text }).collect();
     let known = Known {
         participants: tables.participants.iter().map(|d| (d.spec.name.clone(), d.spec.as_ref().clone())).collect(),
         complete: true,
@@ -47,7 +46,13 @@ pub(crate) fn apply(shared: &Shared, files: Vec<SourceText>, dry_run: bool) -> R
             ops.push(put("participant", &spec.name, 0, spec.to_bytes()));
             next.put_participant(spec.clone());
         }
-        objects.push(AppliedObject { kind: "participant", name: spec.name.to_string(), version: None, change, active: true });
+        objects.push(AppliedObject {
+            kind: "participant",
+            name: spec.name.to_string(),
+            version: None,
+            change,
+            active: true,
+        });
     }
     for item in &checked.sagas {
         let saga = &item.plan;
@@ -98,7 +103,9 @@ fn conflicts(checked: &Checked, tables: &Tables) -> Vec<ApplyConflict> {
 fn conflict(item: &CheckedSaga, tables: &Tables) -> Option<ApplyConflict> {
     let saga = &item.plan;
     let definition = tables.definitions.get(&saga.name)?;
-    let refused = |what: String, hint: String| Some(ApplyConflict { kind: "definition", name: saga.name.to_string(), what, hint });
+    let refused = |what: String, hint: String| {
+        Some(ApplyConflict { kind: "definition", name: saga.name.to_string(), what, hint })
+    };
     if let Some(other) = definition.versions.get(&saga.version) {
         if other.hash == item.fingerprint() {
             return None;
@@ -127,7 +134,7 @@ fn difference(old: &Saga, new: &Saga) -> String {
             return format!("step \"{}\", now \"{}\"", a.name, b.name);
         }
         if a.timeout != b.timeout {
-            let show = |d: Option<std::time::Duration>| d.map_or("not set".into(), shown);
+            let show = |d: Option<std::time::Duration>| d.map_or_else(|| "not set".into(), shown);
             return format!("step \"{}\": timeout {}, now {}", a.name, show(a.timeout), show(b.timeout));
         }
         if a != b {

@@ -38,11 +38,7 @@ impl Clock {
     /// Starts at wall time, or at `not_before` (the last time in the journal) if that is later.
     pub(crate) fn start(not_before: Timestamp) -> Self {
         let start = wall_us().max(i64::try_from(not_before.0).unwrap_or(i64::MAX));
-        Self {
-            offset_us: AtomicI64::new(start - since_boot_us()),
-            last_us: AtomicU64::new(0),
-            held: AtomicI64::new(0),
-        }
+        Self { offset_us: AtomicI64::new(start - since_boot_us()), last_us: AtomicU64::new(0), held: AtomicI64::new(0) }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -34,8 +34,8 @@ use journal::disk::{DirDisk, Disk, LOCK_FILE};
 use journal::{Opened, Torn};
 use rustix::fs::FlockOperation;
 
-pub use report::{Check, Finding, Report, Severity};
 use report::Notebook;
+pub use report::{Check, Finding, Report, Severity};
 use shadow::ShadowDisk;
 
 /// The advice where bytes are gone for good.
@@ -88,6 +88,8 @@ struct Doctor<'a> {
     progress: Teller<'a>,
     /// What the store's own inspection counts in history.
     records_inspected: Option<u64>,
+    /// What ended before it need not be in history any more.
+    history_begins_us: u64,
 }
 
 struct Teller<'a> {
@@ -126,8 +128,14 @@ pub fn examine(data: &Path, settings: Settings, tell: &mut dyn FnMut(&Progress))
     let _lock = hold(data)?;
     let at = Progress { doing: "", done: 0, unit: "" };
     let progress = Teller { tell, at, told: 0 };
-    let mut doctor =
-        Doctor { data: data.to_path_buf(), settings, book: declare(), progress, records_inspected: None };
+    let mut doctor = Doctor {
+        data: data.to_path_buf(),
+        settings,
+        book: declare(),
+        progress,
+        records_inspected: None,
+        history_begins_us: finished::begins(&data.join("history")),
+    };
     let doctor_data = doctor.data.clone();
     let journal_dir = doctor_data.join("journal");
 
@@ -186,7 +194,10 @@ fn declare() -> Notebook {
     book.declare(live::KEYS, "TX-1: no idempotency key is live twice");
     book.declare(finished::RECORDS, "records of history decode, and are found by their keys");
     book.declare(finished::ONCE, "TX-1, TX-2: what has ended is in history once, and no longer live");
-    book.declare(finished::UNDONE, "TX-3: what an aborted transaction may have done is compensated, or excepted by name");
+    book.declare(
+        finished::UNDONE,
+        "TX-3: what an aborted transaction may have done is compensated, or excepted by name",
+    );
     book
 }
 

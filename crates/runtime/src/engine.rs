@@ -49,7 +49,8 @@ pub struct StartError(pub String);
 impl Engine {
     /// Opens the data directory, replays, and starts the workers. Returns when it may take work.
     pub fn start(settings: Settings, components: Components) -> Result<Self, StartError> {
-        crate::start::start(settings, components)
+        let Components { renderer, serve } = components;
+        crate::start::start(settings, renderer, serve)
     }
 
     /// Begins a transaction and waits for it, at most `wait`. Zero: answers as soon as it is accepted.
@@ -76,7 +77,7 @@ impl Engine {
     }
 
     /// Checks a submission and sends it to its worker. Gives the hash that finds it.
-    fn offer(&self, order: Submission, waiter: Waiter) -> Result<u128, Refusal> {
+    fn offer(&self, order: Submission, mut waiter: Waiter) -> Result<u128, Refusal> {
         let tables = self.shared.tables();
         let prepared = prepare(order, &tables, self.shared.partitions)?;
         let scope = prepared.scope;
@@ -85,9 +86,12 @@ impl Engine {
             None => false,
             Some(Known::Begun { id, digest }) if digest == prepared.digest => {
                 bump(&self.shared.numbers.replayed);
-                let waiter = Waiter { replayed: true, ..waiter };
+                let mut waiter = Waiter { replayed: true, ..waiter };
                 match self.shared.inbox_of(id) {
-                    Some(inbox) => inbox.send(Note::Look { tx: id, waiter }),
+                    Some(inbox) => {
+                        waiter.to.set_handed_over(true);
+                        inbox.send(Note::Look { tx: id, waiter });
+                    }
                     None => return Err(Refusal::NoTransaction(id)),
                 }
                 return Ok(scope);
@@ -117,6 +121,7 @@ impl Engine {
         }
         let inbox = self.shared.worker_of(prepared.partition);
         if follows {
+            waiter.to.set_handed_over(true);
             inbox.send(Note::Begin(Box::new(prepared), waiter));
             return Ok(scope);
         }
@@ -124,7 +129,11 @@ impl Engine {
             self.shared.keys.give_up(scope);
             return Err(refusal);
         }
-        if inbox.begin(Note::Begin(Box::new(prepared), waiter)).is_err() {
+        waiter.to.set_handed_over(true);
+        if let Err(mut back) = inbox.begin(Note::Begin(Box::new(prepared), waiter)) {
+            if let Note::Begin(_, waiter) = back.as_mut() {
+                waiter.to.set_handed_over(false);
+            }
             self.shared.keys.give_up(scope);
             bump(&self.shared.numbers.refused_full);
             let what = "the node has as many submissions waiting as it may".to_owned();
@@ -180,11 +189,12 @@ impl Engine {
         // A submission that was known when it came, and that has ended since, is in history.
         let found = |answer: Result<Answer, Refusal>| match answer {
             Err(Refusal::NoTransaction(id)) => {
-                self.from_history(id, Detail::Answer).map(|answer| Answer { replayed: true, ..answer })
+                self.shared.ended_answer(id, Detail::Answer).map(|answer| Answer { replayed: true, ..answer })
             }
-            Ok(answer) if answer.body.is_empty() => {
-                self.from_history(answer.id, Detail::Answer).map(|found| Answer { replayed: answer.replayed, ..found })
-            }
+            Ok(answer) if answer.body.is_empty() => self
+                .shared
+                .ended_answer(answer.id, Detail::Answer)
+                .map(|found| Answer { replayed: answer.replayed, ..found }),
             answer => answer,
         };
         if wait.is_zero() {
@@ -216,22 +226,21 @@ impl Engine {
             let waiter = Waiter { until: Some(until), detail, replayed: false, to: Responder::Once(to) };
             inbox.send(Note::Look { tx: id, waiter });
             match tokio::time::timeout(wait, answer).await {
-                Ok(Ok(Err(Refusal::NoTransaction(_)))) => return self.from_history(id, detail),
+                Ok(Ok(Err(Refusal::NoTransaction(_)))) => return self.shared.ended_answer(id, detail),
                 Ok(Ok(answer)) => return answer,
                 Ok(Err(_)) | Err(_) => {}
             }
         }
         let (to, answer) = oneshot::channel();
-        inbox.send(Note::Look { tx: id, waiter: Waiter { until: None, detail, replayed: false, to: Responder::Once(to) } });
+        inbox.send(Note::Look {
+            tx: id,
+            waiter: Waiter { until: None, detail, replayed: false, to: Responder::Once(to) },
+        });
         match answer.await {
-            Ok(Err(Refusal::NoTransaction(_))) => self.from_history(id, detail),
+            Ok(Err(Refusal::NoTransaction(_))) => self.shared.ended_answer(id, detail),
             Ok(answer) => answer,
             Err(_) => Err(stopped()),
         }
-    }
-
-    fn from_history(&self, id: TxId, detail: Detail) -> Result<Answer, Refusal> {
-        self.shared.ended_answer(id, detail)
     }
 
     pub(crate) fn render_record(&self, row: &[u8], detail: Detail) -> Result<Bytes, Refusal> {
@@ -239,7 +248,13 @@ impl Engine {
     }
 
     /// Cancel, retry or resolve. `who` and `why` go into the history for ever.
-    pub async fn operate(&self, id: TxId, verb: Verb, who: CompactString, why: CompactString) -> Result<Answer, Refusal> {
+    pub async fn operate(
+        &self,
+        id: TxId,
+        verb: Verb,
+        who: CompactString,
+        why: CompactString,
+    ) -> Result<Answer, Refusal> {
         let Some(inbox) = self.shared.inbox_of(id) else { return Err(Refusal::NoTransaction(id)) };
         let (to, answer) = oneshot::channel();
         let waiter = Waiter { until: None, detail: Detail::Full, replayed: false, to: Responder::Once(to) };
@@ -254,9 +269,9 @@ impl Engine {
         match answer.await {
             // Taken, and ended since.
             Ok(Ok(answer)) if answer.body.is_empty() => {
-                self.from_history(id, Detail::Full).map(|found| Answer { replayed: answer.replayed, ..found })
+                self.shared.ended_answer(id, Detail::Full).map(|found| Answer { replayed: answer.replayed, ..found })
             }
-            Ok(Err(Refusal::NoTransaction(_))) => match self.from_history(id, Detail::Summary) {
+            Ok(Err(Refusal::NoTransaction(_))) => match self.shared.ended_answer(id, Detail::Summary) {
                 Ok(_) => Err(Refusal::Conflict(format!("{id} has ended"))),
                 Err(refusal) => Err(refusal),
             },
@@ -277,7 +292,7 @@ impl Engine {
         let waiter = Waiter { until: None, detail: Detail::Answer, replayed: false, to: Responder::Once(to) };
         inbox.send(Note::Signal { tx, name: signal, idempotency_key, body: Arc::new(body), waiter });
         match answer.await {
-            Ok(Err(Refusal::NoTransaction(_))) => match self.from_history(tx, Detail::Summary) {
+            Ok(Err(Refusal::NoTransaction(_))) => match self.shared.ended_answer(tx, Detail::Summary) {
                 Ok(_) => Err(Refusal::Conflict(format!("{tx} has ended"))),
                 Err(refusal) => Err(refusal),
             },
@@ -309,11 +324,8 @@ impl Engine {
 
     /// The only live transaction of the key has had the signal: it says whether this is the same one again.
     async fn recent_signal(&self, definition: &str, key: &str) -> Result<TxId, Refusal> {
-        let filter = crate::query::Filter {
-            definition: Some(definition.into()),
-            key: Some(key.into()),
-            ..Default::default()
-        };
+        let filter =
+            crate::query::Filter { definition: Some(definition.into()), key: Some(key.into()), ..Default::default() };
         let live = self.list_live(&filter, None, 2).await?;
         match live.as_slice() {
             [(one, _)] => Ok(*one),
@@ -376,7 +388,12 @@ impl Engine {
     }
 
     /// Pauses a definition (new submissions are refused with 409) or resumes it.
-    pub async fn pause_definition(&self, name: &str, pause: Option<String>, who: &str) -> Result<DefinitionReport, Refusal> {
+    pub async fn pause_definition(
+        &self,
+        name: &str,
+        pause: Option<String>,
+        who: &str,
+    ) -> Result<DefinitionReport, Refusal> {
         if self.definition(name).is_none() {
             return Err(Refusal::NoDefinition { name: name.into(), version: None });
         }
@@ -386,7 +403,14 @@ impl Engine {
 
     async fn set_pause(&self, kind: &'static str, name: &str, pause: Option<String>, who: &str) -> Result<(), Refusal> {
         let since = self.shared.clock.now();
-        tracing::info!(who, kind, name, reason = pause.as_deref(), "{}", if pause.is_some() { "paused" } else { "resumed" });
+        tracing::info!(
+            who,
+            kind,
+            name,
+            reason = pause.as_deref(),
+            "{}",
+            if pause.is_some() { "paused" } else { "resumed" }
+        );
         let pause = pause.map(|reason| PauseReport { reason, who: who.to_owned(), since });
         let (shared, name) = (Arc::clone(&self.shared), name.to_owned());
         on_disk(move || applying::set_pause(&shared, kind, &name, pause)).await
@@ -397,7 +421,12 @@ impl Engine {
     }
 
     /// Pauses all calls to a participant with a reason, or resumes them (`None`) as a ramp.
-    pub async fn pause_participant(&self, name: &str, pause: Option<String>, who: &str) -> Result<ParticipantReport, Refusal> {
+    pub async fn pause_participant(
+        &self,
+        name: &str,
+        pause: Option<String>,
+        who: &str,
+    ) -> Result<ParticipantReport, Refusal> {
         let missing = || Refusal::NoObject { kind: "participant", name: name.into() };
         if self.shared.tables().participant(name).is_none() {
             return Err(missing());
@@ -454,7 +483,8 @@ impl Shared {
     fn render_record(&self, row: &[u8], detail: Detail) -> Result<Bytes, Refusal> {
         let tables = self.tables();
         let hash = wire::row::plan_of(row).map_err(internal)?;
-        let plan = tables.plans.get(&hash).ok_or_else(|| Refusal::Internal("the plan of a stored row is missing".into()))?;
+        let plan =
+            tables.plans.get(&hash).ok_or_else(|| Refusal::Internal("the plan of a stored row is missing".into()))?;
         let tx = wire::row::read(row, |_| Some(0)).map_err(internal)?;
         let view = View { tx: &tx, plan: &plan.saga, now: self.clock.now(), detail };
         Ok(Bytes::from((self.renderer)(&view)))

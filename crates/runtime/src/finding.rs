@@ -39,9 +39,10 @@ impl Engine {
         // History is asked after the live ones, so that what ends in between is seen twice rather than never.
         let live = self.list_live(&filter, before.map(TxId), limit + 1).await?;
         let ended = self.list_ended(&filter, before, limit + 1)?;
-        let mut all: Vec<(TxId, Bytes)> = live;
-        all.extend(ended);
-        all.sort_by(|a, b| b.0.cmp(&a.0));
+        let mut all: Vec<(TxId, Bytes)> = ended;
+        // Of one that is seen twice the end is shown: the sort keeps it first.
+        all.extend(live);
+        all.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
         all.dedup_by_key(|(id, _)| *id);
         let more = all.len() > limit;
         all.truncate(limit);
@@ -52,7 +53,12 @@ impl Engine {
         Ok(Page { items: all.into_iter().map(|(_, summary)| summary).collect(), next_cursor })
     }
 
-    pub(crate) async fn list_live(&self, filter: &Filter, before: Option<TxId>, limit: usize) -> Result<Vec<(TxId, Bytes)>, Refusal> {
+    pub(crate) async fn list_live(
+        &self,
+        filter: &Filter,
+        before: Option<TxId>,
+        limit: usize,
+    ) -> Result<Vec<(TxId, Bytes)>, Refusal> {
         let mut all = Vec::new();
         if filter.state.as_deref() == Some("ended") {
             return Ok(all);
@@ -117,7 +123,8 @@ impl Engine {
                 match page.next_below {
                     Some(next) if seen < COUNTED_MAX => below = Some(next),
                     Some(_) => {
-                        let what = format!("more than {COUNTED_MAX} ended transactions fit; narrow it by time or definition");
+                        let what =
+                            format!("more than {COUNTED_MAX} ended transactions fit; narrow it by time or definition");
                         return Err(Refusal::BadRequest(what));
                     }
                     None => break,
@@ -177,9 +184,7 @@ fn stored(filter: &Filter) -> Option<Stored> {
     let mut tags = Vec::new();
     tags.extend(filter.participant.as_ref().map(|name| tag("participant", name)));
     tags.extend(filter.step.as_ref().map(|name| tag("step", name)));
-    let id_at = |at: Timestamp| {
-        TxId::new(at, 0, model::PartitionId(0), 0, 0).0
-    };
+    let id_at = |at: Timestamp| TxId::new(at, 0, model::PartitionId(0), 0, 0).0;
     Some(Stored {
         definition: filter.definition.as_ref().map(|name| tag("definition", name)),
         state: Some(ENDED),

@@ -10,6 +10,9 @@ use crate::numbers::{Durations, get};
 use crate::report::{Family, FamilyKind, NodeReport, ParticipantReport, Readiness, SampleValue};
 use crate::shared::Shared;
 
+/// Ended transactions that may wait for history in memory before new work is refused.
+const HISTORY_BEHIND_BYTES_MAX: u64 = 32 << 20;
+
 impl Shared {
     pub(crate) fn readiness(&self) -> Readiness {
         let not = |why: &str| Readiness::NotReady(why.to_owned());
@@ -34,7 +37,7 @@ impl Shared {
             Status::DiskFull => return not("the disk is full; it resumes by itself when there is room"),
             Status::Failed { why } => return Readiness::NotReady(format!("the journal has failed: {why}")),
         }
-        if self.history_behind.load(Ordering::Relaxed) > 0 {
+        if self.history_behind_bytes.load(Ordering::Relaxed) > HISTORY_BEHIND_BYTES_MAX {
             return not("history is behind, its disk is slow or full; it resumes by itself");
         }
         if get(&self.numbers.resident) * crate::worker::RESIDENT_BYTES > self.settings.memory_bytes_max {
@@ -79,7 +82,7 @@ impl Shared {
                     limit: report.limit,
                     max_per_second: declared.spec.limits.max_per_second,
                     in_flight: report.in_flight,
-                    backlog: u64::from(report.backlog) + waiting,
+                    backlog: report.backlog + waiting,
                     parked: waiting,
                     done_per_s: report.done_per_s,
                     p99_ms: report.p99_ms,
@@ -134,26 +137,51 @@ impl Shared {
         one("tidegate_transactions_begun_total", "Transactions accepted.", Counter, count(&n.begun));
         one("tidegate_submissions_replayed_total", "Submissions that began nothing new.", Counter, count(&n.replayed));
         one("tidegate_transactions_ended_total", "Transactions that have ended.", Counter, count(&n.ended));
-        one("tidegate_uncompensated_steps_total", "Undos given up by a person (TX-2 exception).", Counter, count(&n.uncompensated));
-        one("tidegate_tx4_stranded_total", "Outstanding calls that nobody was making (TX-4): must stay 0.", Counter, count(&n.stranded_found));
+        one(
+            "tidegate_uncompensated_steps_total",
+            "Undos given up by a person (TX-2 exception).",
+            Counter,
+            count(&n.uncompensated),
+        );
+        one(
+            "tidegate_tx4_stranded_total",
+            "Outstanding calls that nobody was making (TX-4): must stay 0.",
+            Counter,
+            count(&n.stranded_found),
+        );
         one("tidegate_transactions_live", "Transactions that have not ended.", Gauge, count(&n.live));
         one("tidegate_transactions_resident", "Live transactions whose row is in memory.", Gauge, count(&n.resident));
         one("tidegate_journal_entries_total", "Entries proposed.", Counter, count(&n.entries));
         one("tidegate_checkpoints_total", "Checkpoints verified.", Counter, count(&n.checkpoints));
         one("tidegate_checkpoint_rows_total", "Rows written by checkpoints.", Counter, count(&n.checkpoint_rows));
-        one("tidegate_clock_held_seconds", "How far the wall clock has jumped from the node's time.", Gauge, self.clock.held_us() as f64 / 1e6);
+        one(
+            "tidegate_clock_held_seconds",
+            "How far the wall clock has jumped from the node's time.",
+            Gauge,
+            self.clock.held_us() as f64 / 1e6,
+        );
         if let Some(journal) = self.journal.read().as_ref() {
             let f = journal.figures();
             one("tidegate_journal_groups_total", "Group commits.", Counter, f.groups as f64);
             one("tidegate_journal_batches_total", "Batches in them.", Counter, f.batches as f64);
-            one("tidegate_journal_written_bytes_total", "Bytes written to the journal.", Counter, f.written_bytes as f64);
+            one(
+                "tidegate_journal_written_bytes_total",
+                "Bytes written to the journal.",
+                Counter,
+                f.written_bytes as f64,
+            );
             one("tidegate_journal_fsync_seconds_total", "Time in fsync.", Counter, f.sync_time_us as f64 / 1e6);
             one("tidegate_journal_write_seconds_total", "Time in write.", Counter, f.write_time_us as f64 / 1e6);
             one("tidegate_journal_free_bytes", "Bytes that can still be written.", Gauge, f.free_bytes as f64);
             one("tidegate_journal_live_segments", "Segments that are still needed.", Gauge, f.live_segments as f64);
         }
         if let Ok(space) = store::disk::space(&self.settings.data) {
-            one("tidegate_disk_free_bytes", "Free bytes of the data directory's file system.", Gauge, space.available_bytes as f64);
+            one(
+                "tidegate_disk_free_bytes",
+                "Free bytes of the data directory's file system.",
+                Gauge,
+                space.available_bytes as f64,
+            );
         }
         let history = self.history.stats();
         one("tidegate_history_records", "Ended transactions that can be looked up.", Gauge, history.records as f64);
@@ -167,23 +195,35 @@ impl Shared {
                 .map(|(label, value, number)| (vec![(label, value.to_owned())], SampleValue::Number(number)))
                 .collect(),
         };
-        all.push(labelled("tidegate_decisions_total", "Outcomes decided.", Counter, vec![
-            ("outcome", "completed", count(&n.completed)),
-            ("outcome", "aborted_refused", count(&n.aborted_refused)),
-            ("outcome", "aborted_failed", count(&n.aborted_failed)),
-            ("outcome", "aborted_cancelled", count(&n.aborted_cancelled)),
-            ("outcome", "aborted_timed_out", count(&n.aborted_timed_out)),
-        ]));
-        all.push(labelled("tidegate_submissions_shed_total", "Submissions refused for want of room.", Counter, vec![
-            ("why", "full", count(&n.refused_full)),
-            ("why", "unavailable", count(&n.refused_unavailable)),
-        ]));
-        all.push(labelled("tidegate_calls_total", "Answers of participants.", Counter, vec![
-            ("outcome", "done", count(&n.calls_done)),
-            ("outcome", "refused", count(&n.calls_refused)),
-            ("outcome", "failed", count(&n.calls_failed)),
-            ("outcome", "unknown", count(&n.calls_unknown)),
-        ]));
+        all.push(labelled(
+            "tidegate_decisions_total",
+            "Outcomes decided.",
+            Counter,
+            vec![
+                ("outcome", "completed", count(&n.completed)),
+                ("outcome", "aborted_refused", count(&n.aborted_refused)),
+                ("outcome", "aborted_failed", count(&n.aborted_failed)),
+                ("outcome", "aborted_cancelled", count(&n.aborted_cancelled)),
+                ("outcome", "aborted_timed_out", count(&n.aborted_timed_out)),
+            ],
+        ));
+        all.push(labelled(
+            "tidegate_submissions_shed_total",
+            "Submissions refused for want of room.",
+            Counter,
+            vec![("why", "full", count(&n.refused_full)), ("why", "unavailable", count(&n.refused_unavailable))],
+        ));
+        all.push(labelled(
+            "tidegate_calls_total",
+            "Answers of participants.",
+            Counter,
+            vec![
+                ("outcome", "done", count(&n.calls_done)),
+                ("outcome", "refused", count(&n.calls_refused)),
+                ("outcome", "failed", count(&n.calls_failed)),
+                ("outcome", "unknown", count(&n.calls_unknown)),
+            ],
+        ));
         let mut by_participant: Vec<Family> = Vec::new();
         let reports = self.participants();
         let mut gauge = |name, help, value: &dyn Fn(&ParticipantReport) -> f64| {
@@ -201,7 +241,9 @@ impl Shared {
         gauge("tidegate_participant_limit", "The most calls at once.", &|r| f64::from(r.limit));
         gauge("tidegate_participant_backlog", "Calls that wait, parked ones included.", &|r| r.backlog as f64);
         gauge("tidegate_participant_parked", "Calls that wait on disk.", &|r| r.parked as f64);
-        gauge("tidegate_participant_well", "1 while calls are let through.", &|r| f64::from(u8::from(r.state == "well")));
+        gauge("tidegate_participant_well", "1 while calls are let through.", &|r| {
+            f64::from(u8::from(r.state == "well"))
+        });
         all.extend(by_participant);
         let ages = self.ages.lock();
         let mut oldest: BTreeMap<(&str, String), u64> = BTreeMap::new();
@@ -227,7 +269,12 @@ impl Shared {
         drop(ages);
         let histogram = |name, help, durations: &Durations| {
             let (buckets, sum, count) = durations.read();
-            Family { name, help, kind: Histogram, samples: vec![(Vec::new(), SampleValue::Histogram { buckets, sum, count })] }
+            Family {
+                name,
+                help,
+                kind: Histogram,
+                samples: vec![(Vec::new(), SampleValue::Histogram { buckets, sum, count })],
+            }
         };
         all.push(histogram("tidegate_decision_seconds", "From acceptance to the outcome.", &n.decision_latency));
         all.push(histogram("tidegate_commit_seconds", "From hand-over to durable.", &n.commit_latency));

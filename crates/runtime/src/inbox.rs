@@ -24,18 +24,23 @@ pub(crate) enum Responder {
 
 type Done = Box<dyn FnOnce(Result<Answer, Refusal>) + Send>;
 
-/// Is always called: a worker that ends, or dies, with somebody waiting says so.
-pub(crate) struct Callback(Option<Done>);
+/// Once it has been handed over, it is always called: a worker that ends, or dies, with somebody waiting says so.
+pub(crate) struct Callback {
+    done: Option<Done>,
+    handed_over: bool,
+}
 
 impl Callback {
     pub(crate) fn new(done: impl FnOnce(Result<Answer, Refusal>) + Send + 'static) -> Self {
-        Self(Some(Box::new(done)))
+        Self { done: Some(Box::new(done)), handed_over: false }
     }
 }
 
 impl Drop for Callback {
     fn drop(&mut self) {
-        if let Some(done) = self.0.take() {
+        if self.handed_over
+            && let Some(done) = self.done.take()
+        {
             done(Err(crate::engine::stopped()));
         }
     }
@@ -49,10 +54,17 @@ impl Responder {
                 let _ = to.send(answer);
             }
             Self::Call(mut to) => {
-                if let Some(done) = to.0.take() {
+                if let Some(done) = to.done.take() {
                     done(answer);
                 }
             }
+        }
+    }
+
+    /// From here on whoever drops it owes an answer; taken back, the caller says it himself.
+    pub(crate) fn set_handed_over(&mut self, handed_over: bool) {
+        if let Self::Call(to) = self {
+            to.handed_over = handed_over;
         }
     }
 
@@ -76,21 +88,66 @@ pub(crate) enum Note {
     /// Begin this; wait for it.
     Begin(Box<Prepared>, Waiter),
     /// Look at it, or wait for it.
-    Look { tx: TxId, waiter: Waiter },
-    Operate { tx: TxId, verb: Operator, who: CompactString, why: CompactString, waiter: Waiter },
-    Resolve { tx: TxId, step: CompactString, order: ResolveOrder, who: CompactString, why: CompactString, waiter: Waiter },
-    Signal { tx: TxId, name: CompactString, idempotency_key: CompactString, body: Arc<Value>, waiter: Waiter },
+    Look {
+        tx: TxId,
+        waiter: Waiter,
+    },
+    Operate {
+        tx: TxId,
+        verb: Operator,
+        who: CompactString,
+        why: CompactString,
+        waiter: Waiter,
+    },
+    Resolve {
+        tx: TxId,
+        step: CompactString,
+        order: ResolveOrder,
+        who: CompactString,
+        why: CompactString,
+        waiter: Waiter,
+    },
+    Signal {
+        tx: TxId,
+        name: CompactString,
+        idempotency_key: CompactString,
+        body: Arc<Value>,
+        waiter: Waiter,
+    },
     /// Live transactions of this definition and key that have not had this signal.
-    Await { partition: PartitionId, definition: CompactString, key: CompactString, signal: CompactString, to: oneshot::Sender<Vec<TxId>> },
-    List { filter: Filter, before: Option<TxId>, limit: usize, to: oneshot::Sender<Vec<(TxId, bytes::Bytes)>> },
-    Count { filter: Filter, group_by: Vec<GroupBy>, to: oneshot::Sender<Vec<Counted>> },
+    Await {
+        partition: PartitionId,
+        definition: CompactString,
+        key: CompactString,
+        signal: CompactString,
+        to: oneshot::Sender<Vec<TxId>>,
+    },
+    List {
+        filter: Filter,
+        before: Option<TxId>,
+        limit: usize,
+        to: oneshot::Sender<Vec<(TxId, bytes::Bytes)>>,
+    },
+    Count {
+        filter: Filter,
+        group_by: Vec<GroupBy>,
+        to: oneshot::Sender<Vec<Counted>>,
+    },
     /// A part is durable, or never will be.
     Committed(journal::Committed),
     /// The load manager decided about calls of this worker.
     Verdicts(Vec<load::Verdict>),
     /// The load manager has room for this many parked calls; so many more workers may be asked.
-    Unpark { participant: u32, count: u32, workers_left: usize },
-    CheckpointDone { partition: PartitionId, seq: Seq, result: Result<store::statelog::Verified, store::Error> },
+    Unpark {
+        participant: u32,
+        count: u32,
+        workers_left: usize,
+    },
+    CheckpointDone {
+        partition: PartitionId,
+        seq: Seq,
+        result: Result<store::statelog::Verified, store::Error>,
+    },
     /// Whoever waits is answered as it stands.
     Drain,
     Stop,

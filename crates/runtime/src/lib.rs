@@ -36,7 +36,7 @@ pub use engine::Engine;
 pub use query::{Counted, Filter, GroupBy, Page};
 pub use refusal::{Accepted, Refusal};
 pub use report::{NodeReport, Readiness};
-pub use state_word::{outcome_word, reason_word, state_word};
 pub use settings::{Components, Settings};
+pub use state_word::{outcome_word, reason_word, state_word};
 pub use submission::{SignalOrder, SignalTo, Submission, Verb};
 pub use view::View;

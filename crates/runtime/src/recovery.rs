@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 use model::{PartitionId, Timestamp};
-use partition::{CallRef, Partition};
 use partition::branch::Branch;
+use partition::{CallRef, Partition};
 use plan::{Participant, Saga};
 use store::catalog::{Catalog, NodeIdentity};
 use store::history::History;
 use store::statelog::StateLog;
 
 use crate::engine::StartError;
-use crate::settings::Settings;
-use crate::tables::{PlanVersion, Tables};
 use crate::idempotency::{self, LiveKeys};
 use crate::prepare::TENANT;
+use crate::settings::Settings;
+use crate::tables::{PlanVersion, Tables};
 use crate::worker::{Around, Host, push_history_of};
 
 /// The version of the hash that places keys.
@@ -60,7 +60,8 @@ pub(crate) fn tables(catalog: &Catalog) -> Result<Tables, StartError> {
         tables.put_participant(spec);
     }
     for object in catalog.list("definition") {
-        let (bytes, text) = split_definition(&object.bytes).ok_or_else(|| failed("a stored definition", "it is cut"))?;
+        let (bytes, text) =
+            split_definition(&object.bytes).ok_or_else(|| failed("a stored definition", "it is cut"))?;
         tables.put_version(plan_version(bytes, text)?);
     }
     for object in catalog.list("active") {
@@ -169,6 +170,9 @@ pub(crate) fn restore(
     Ok(Restored { log, partition, hash, parked })
 }
 
+/// By partition why it is frozen, if it is, and the hash at its end; and how many entries were replayed.
+type Replayed = (Vec<Option<String>>, Vec<journal::BatchHash>, u64);
+
 /// Replays the journal onto the checkpoints. A partition whose record is damaged, or that cannot take its entries,
 /// is frozen; the others start.
 pub(crate) fn replay(
@@ -176,7 +180,7 @@ pub(crate) fn replay(
     restored: &mut [Restored],
     history: &History,
     keys: &LiveKeys,
-) -> Result<(Vec<Option<String>>, Vec<journal::BatchHash>, u64), StartError> {
+) -> Result<Replayed, StartError> {
     let mut starts = journal::Starts::new();
     for r in restored.iter() {
         if r.hash.is_some() {
@@ -292,7 +296,8 @@ fn bring_back(r: &mut Restored, tx: u64) -> Result<(), String> {
     if r.partition.presence(tx) != partition::state::Presence::Evicted {
         return Ok(());
     }
-    let row = r.log.read(tx).map_err(|e| e.to_string())?.ok_or_else(|| format!("the row of transaction {tx} is missing"))?;
+    let row =
+        r.log.read(tx).map_err(|e| e.to_string())?.ok_or_else(|| format!("the row of transaction {tx} is missing"))?;
     let plans = &r.partition.plans;
     let live = wire::row::read(&row, |hash| plans.find(hash)).map_err(|e| e.to_string())?;
     r.partition.admit(live);

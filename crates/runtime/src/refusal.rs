@@ -32,7 +32,9 @@ pub enum Refusal {
     PastRetention(TxId),
     #[error("no live transaction of \"{definition}\" has the key \"{key}\"")]
     NoneLive { definition: CompactString, key: CompactString },
-    #[error("several live transactions of \"{definition}\" have the key \"{key}\" and await this signal: name the transaction")]
+    #[error(
+        "several live transactions of \"{definition}\" have the key \"{key}\" and await this signal: name the transaction"
+    )]
     SeveralLive { definition: CompactString, key: CompactString },
     /// The state does not allow it; 409.
     #[error("{0}")]

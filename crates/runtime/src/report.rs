@@ -69,5 +69,9 @@ pub enum FamilyKind {
 pub enum SampleValue {
     Number(f64),
     /// Upper bounds in the family's unit with cumulative counts, then sum and count.
-    Histogram { buckets: Vec<(f64, u64)>, sum: f64, count: u64 },
+    Histogram {
+        buckets: Vec<(f64, u64)>,
+        sum: f64,
+        count: u64,
+    },
 }

@@ -27,9 +27,10 @@ pub struct Settings {
     pub history_retention: Duration,
     /// Where `${secret.x}` finds file `x`.
     pub secrets: Option<PathBuf>,
-    /// In-flight calls are waited for this long at a clean stop.
+    /// In-flight calls are waited for this long at a clean stop; calls that have not started are parked.
     pub drain: Duration,
-    /// Journal: see `journal::Settings`.
+    /// Bytes that the journal's files may have together; at least 64 MiB makes sense. Smaller also makes the files of
+    /// journal and history smaller.
     pub journal_disk_bytes_max: u64,
     /// Participants answered inside the process (bench and tests) instead of over HTTP.
     pub local: Option<LocalParticipants>,

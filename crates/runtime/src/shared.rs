@@ -46,8 +46,8 @@ pub(crate) struct Shared {
     pub(crate) admits: AtomicBool,
     /// The journal's disk is nearly full: whoever can make room does.
     pub(crate) disk_is_low: AtomicBool,
-    /// Blocks of ended transactions that history could not take yet, of all workers.
-    pub(crate) history_behind: AtomicU64,
+    /// Bytes of ended transactions that history could not take yet, of all workers.
+    pub(crate) history_behind_bytes: AtomicU64,
     /// Why the node takes no more work for good: a failed journal, a broken partition.
     pub(crate) failed: Mutex<Option<String>>,
     pub(crate) has_failed: AtomicBool,
@@ -96,13 +96,16 @@ impl Shared {
         let mut verdicts = Vec::new();
         for (place, declared) in tables.participants.iter().enumerate() {
             let spec = &declared.spec;
-            load.set_participant(place as u32, load::ParticipantSpec {
-                name: spec.name.clone(),
-                endpoints: spec.endpoints.len() as u16,
-                max_in_flight: spec.limits.max_in_flight,
-                max_per_second: spec.limits.max_per_second,
-                min_in_flight: None,
-            });
+            load.set_participant(
+                place as u32,
+                load::ParticipantSpec {
+                    name: spec.name.clone(),
+                    endpoints: spec.endpoints.len() as u16,
+                    max_in_flight: spec.limits.max_in_flight,
+                    max_per_second: spec.limits.max_per_second,
+                    min_in_flight: None,
+                },
+            );
             match &declared.paused {
                 Some(_) => load.pause(load::Which::One(place as u32), &mut verdicts),
                 None if load.report_state(place as u32) == Some(load::State::Paused) => {

@@ -17,8 +17,9 @@ use crate::idempotency::LiveKeys;
 use crate::inbox::{Inbox, Note};
 use crate::numbers::Numbers;
 use crate::recovery;
-use crate::settings::{Components, Settings};
+use crate::settings::{Serve, Settings};
 use crate::shared::Shared;
+use crate::view::Renderer;
 use crate::worker::{Host, RESIDENT_BYTES, Worker, partitions_of};
 
 /// The threads of a node.
@@ -61,7 +62,7 @@ fn failed(what: &str, e: impl std::fmt::Display) -> StartError {
     StartError(format!("{what}: {e}"))
 }
 
-pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine, StartError> {
+pub(crate) fn start(settings: Settings, renderer: Renderer, serve: Option<Serve>) -> Result<Engine, StartError> {
     if settings.workers == 0 || settings.partitions == 0 || settings.partitions > model::id::PARTITIONS_MAX {
         return Err(StartError(format!(
             "workers is {} and partitions is {}; both must be at least 1, partitions at most {}",
@@ -77,8 +78,8 @@ pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine
     let wall = Clock::start(Timestamp::ZERO).now();
     let (catalog, identity, is_new) = recovery::open_catalog(&settings, wall)?;
     let tables = recovery::tables(&catalog)?;
-    let (history, found) = History::open(&settings.data.join("history"), history_settings(&settings))
-        .map_err(|e| failed("history", e))?;
+    let (history, found) =
+        History::open(&settings.data.join("history"), history_settings(&settings)).map_err(|e| failed("history", e))?;
     for warning in &found.warnings {
         tracing::warn!(warning, "history was repaired");
     }
@@ -109,7 +110,7 @@ pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine
     let shared = Arc::new(Shared {
         partitions: identity.partitions,
         clock,
-        renderer: components.renderer,
+        renderer,
         inboxes: inboxes.clone(),
         journal: RwLock::new(None),
         load: Mutex::new(LoadManager::new()),
@@ -125,7 +126,7 @@ pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine
         draining: AtomicBool::new(false),
         admits: AtomicBool::new(true),
         disk_is_low: AtomicBool::new(false),
-        history_behind: AtomicU64::new(0),
+        history_behind_bytes: AtomicU64::new(0),
         failed: Mutex::new(None),
         has_failed: AtomicBool::new(false),
         parked_calls: Mutex::default(),
@@ -151,7 +152,7 @@ pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine
         }
     }
     shared.publish(tables);
-    let notify = inboxes.clone();
+    let notify = inboxes;
     let journal = opened
         .start(Box::new(move |worker, committed| notify[worker].send(Note::Committed(committed))))
         .map_err(|e| failed("the journal", e))?;
@@ -162,7 +163,7 @@ pub(crate) fn start(settings: Settings, components: Components) -> Result<Engine
     for index in 0..workers {
         let mine: Vec<Host> =
             partitions_of(index, workers, identity.partitions).filter_map(|p| hosts[usize::from(p)].take()).collect();
-        let thread = spawn(index, &engine, Arc::clone(&journal), mine, components.serve.clone())?;
+        let thread = spawn(index, &engine, Arc::clone(&journal), mine, serve.clone())?;
         engine.threads.workers.lock().push(thread);
     }
     Ok(engine)
@@ -220,7 +221,7 @@ fn spawn(
     engine: &Engine,
     journal: Arc<dyn journal::Journal>,
     hosts: Vec<Host>,
-    serve: Option<crate::settings::Serve>,
+    serve: Option<Serve>,
 ) -> Result<JoinHandle<()>, StartError> {
     let engine = engine.clone();
     std::thread::Builder::new()

@@ -30,12 +30,12 @@ use crate::inbox::{Inbox, Note};
 use crate::shared::Shared;
 use crate::tables::Tables;
 use calls::Calls;
-pub(crate) use host::Host;
 pub(crate) use checkpoint::RESIDENT_BYTES;
+pub(crate) use host::Host;
 pub(crate) use look::{groups, matches};
+use release::Held;
 pub(crate) use release::{ENDED, push_history_of};
 pub(crate) use turn::Around;
-use release::Held;
 
 /// How long a turn may wait when nothing is due: often enough for clocks and sweeps.
 const IDLE: Duration = Duration::from_millis(250);
@@ -72,6 +72,8 @@ pub(crate) struct Worker {
     way: Way,
     answers: Rc<RefCell<Vec<Answer>>>,
     calls: Calls,
+    /// Kept for its room: answers of the part that is being released.
+    answers_due: Vec<Held>,
     /// What waits for the part that is being gathered.
     gathering: Vec<Held>,
     /// Parts under way, in order, with what waits for each.
@@ -82,6 +84,7 @@ pub(crate) struct Worker {
     history_block: store::history::Block,
     history_waiting: VecDeque<(store::history::Block, Vec<u128>)>,
     ended_keys: Vec<u128>,
+    history_behind_told: u64,
     next_token: u64,
     effects: Vec<partition::Effect>,
     held_participants: Vec<bool>,
@@ -144,6 +147,7 @@ impl Worker {
             way,
             answers,
             calls: Calls::default(),
+            answers_due: Vec::new(),
             gathering: Vec::new(),
             under_way: VecDeque::new(),
             stuck: VecDeque::new(),
@@ -151,6 +155,7 @@ impl Worker {
             history_block,
             history_waiting: VecDeque::new(),
             ended_keys: Vec::new(),
+            history_behind_told: 0,
             next_token: 1,
             effects: Vec::new(),
             held_participants: Vec::new(),
@@ -211,7 +216,6 @@ impl Worker {
         tracing::debug!(worker = self.index, "worker ended");
     }
 
-
     fn time_to_wait(&self) -> Duration {
         let now = self.shared.clock.now();
         let mut next = now.after(IDLE);
@@ -256,4 +260,3 @@ impl Worker {
 pub(crate) fn partitions_of(worker: usize, workers: usize, partitions: u16) -> impl Iterator<Item = u16> {
     (0..partitions).filter(move |p| usize::from(*p) % workers == worker)
 }
-

@@ -166,7 +166,10 @@ enum Verb {
     Demo(crate::demo::Args),
     /// Break an engine of its own on purpose, and check every promise it gave
     Drill(crate::drill::Args),
-    // A new verb stands here, in `GROUPS` and in `dispatch`: bench, demo and doctor stand beside `cli`.
+    /// Measure speed and cost, beside what the machine allows
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    // A new verb stands here, in `GROUPS` and in `dispatch`.
 }
 
 /// How help groups the verbs; a test holds that each stands in exactly one group.
@@ -174,7 +177,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Use", &["init", "check", "apply", "submit", "get", "list", "watch", "signal"]),
     ("Operate", &["serve", "settings", "cancel", "retry", "resolve", "pause", "resume", "activate"]),
     ("Inspect", &["participants", "doctor"]),
-    ("Practise", &["stand", "demo", "drill"]),
+    ("Practise", &["stand", "demo", "drill", "bench"]),
 ];
 
 fn dispatch(verb: Verb, global: &Global) -> Ended {
@@ -200,6 +203,10 @@ fn dispatch(verb: Verb, global: &Global) -> Ended {
         Verb::Stand(args) => stand::stand(args, global),
         Verb::Demo(args) => crate::demo::run(&args, global.is_json()),
         Verb::Drill(args) => crate::drill::run(&args, global.is_json()),
+        Verb::Bench(what) => {
+            let output = if global.is_json() { bench::Output::Json } else { bench::Output::Table };
+            bench::run(what, output).map(|()| Exit::Done).map_err(|why| Failed::new(Exit::Refused, why))
+        }
     }
 }
 

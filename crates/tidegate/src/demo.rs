@@ -100,7 +100,11 @@ async fn rehearse(args: &Args, json: bool) -> Ended {
     let left = |stage: &mut Stage| format!("everything of this run is in {}", stage.keep_folder().display());
     let summary = ended.map_err(|why| failed(format!("{why}\n{}", left(&mut stage))))?;
     show(&summary, json);
-    if summary.passed { Ok(Exit::Done) } else { Err(failed(format!("the demo failed, see above; {}", left(&mut stage)))) }
+    if summary.passed {
+        Ok(Exit::Done)
+    } else {
+        Err(failed(format!("the demo failed, see above; {}", left(&mut stage))))
+    }
 }
 
 /// To standard output, as data or for people. A reader that went away changes nothing about the result.
@@ -153,8 +157,9 @@ async fn play(args: &Args, stage: &mut Stage) -> Result<Summary, String> {
     engine.stranded += stranded(&crowd.asker).await?;
     let mut checks = judge::promises(&crowd, &roll, engine.stranded);
     let books = books::read(&stage.stand_client(), &roll).await?;
+    let by_hand = operator.by_hand(&crowd.asker).await?;
     checks.push(judge::clean_stop(stage).await?);
-    let (audit, check) = judge::effects(&stage.ledger(), &roll, &operator.by_hand())?;
+    let (audit, check) = judge::effects(&stage.ledger(), &roll, &by_hand)?;
     checks.push(check);
     checks.push(Check {
         name: "money is conserved",
@@ -227,7 +232,10 @@ impl Conductor {
             }
             if since.elapsed() > LINGER {
                 let live = still_live(&self.crowd.asker).await;
-                return Err(format!("{} transactions have not ended {LINGER:?} after the last arrival:\n{live}", self.live));
+                return Err(format!(
+                    "{} transactions have not ended {LINGER:?} after the last arrival:\n{live}",
+                    self.live
+                ));
             }
         }
     }
@@ -276,7 +284,9 @@ pub(crate) async fn metrics(asker: &Asker) -> Option<String> {
 
 /// A number without labels.
 pub(crate) fn number(metrics: &str, name: &str) -> f64 {
-    let of = |line: &str| line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')).and_then(|n| n.trim().parse().ok());
+    let of = |line: &str| {
+        line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')).and_then(|n| n.trim().parse().ok())
+    };
     metrics.lines().find_map(of).unwrap_or(0.0)
 }
 
@@ -294,7 +304,12 @@ pub(crate) async fn still_live(asker: &Asker) -> String {
         for item in page.json()["items"].as_array().into_iter().flatten() {
             let word = |name: &str| item[name].as_str().unwrap_or("-").to_owned();
             let (waits, asked) = (&item["waits_for"], &item["attention"]);
-            lines.push(format!("  {} {} {} waits for {waits}, attention {asked}", word("id"), word("definition"), word("state")));
+            lines.push(format!(
+                "  {} {} {} waits for {waits}, attention {asked}",
+                word("id"),
+                word("definition"),
+                word("state")
+            ));
         }
     }
     lines.join("\n")

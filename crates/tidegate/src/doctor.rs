@@ -16,8 +16,10 @@ use crate::cli::{Ended, Exit, Failed, show};
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 everything holds, 1 something is wrong, 2 wrong usage, 3 the directory is in use \
-or cannot be read. Nothing in the directory is changed.")]
+#[command(
+    after_help = "Exit codes: 0 everything holds, 1 something is wrong, 2 wrong usage, 3 the directory is in use \
+or cannot be read. Nothing in the directory is changed."
+)]
 pub(crate) struct Args {
     /// The data directory; its node must be stopped
     data: PathBuf,
@@ -144,21 +146,26 @@ fn as_text(report: &Report) -> String {
         }
     }
     let wrong: u64 = report.checks.iter().map(|check| check.wrong).sum();
-    let not_done = report.checks.iter().filter(|check| check.not_done.is_some()).count();
+    let not_done = report.checks.iter().filter(|check| check.not_done.is_some()).count() as u64;
     let took = show::duration(Duration::from_millis(report.took_ms));
     let data = report.data.display();
-    text.push_str(&match (report.is_well(), wrong, not_done) {
-        (true, ..) => format!("\n\n{data} is well: {} checks in {took}.", report.checks.len()),
-        (false, wrong, 0) => format!("\n\n{data} is not well: {wrong} findings in {took}."),
-        (false, wrong, n) => format!("\n\n{data} is not well: {wrong} findings, {n} checks not done, in {took}."),
+    text.push_str(&if report.is_well() {
+        format!("\n\n{data} is well: {} in {took}.", counted(report.checks.len() as u64, "check"))
+    } else {
+        let undone = if not_done > 0 { format!(", {} not done", counted(not_done, "check")) } else { String::new() };
+        format!("\n\n{data} is not well: {} wrong{undone}, in {took}.", counted(wrong, "thing"))
     });
     text
+}
+
+fn counted(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn verdict(check: &Check) -> String {
     match (check.wrong, &check.not_done, check.notes) {
         (0, None, 0) => "holds".to_owned(),
-        (0, None, notes) => format!("holds, {notes} notes"),
+        (0, None, notes) => format!("holds, {}", counted(notes, "note")),
         (0, Some(_), _) => "NOT DONE".to_owned(),
         (wrong, ..) => format!("{wrong} WRONG"),
     }
@@ -194,7 +201,7 @@ mod tests {
             CHECK         RESULT  LOOKED AT
             history.once  holds   3 records, 2 ends in the journal
 
-            d is well: 1 checks in 12 ms."#]]
+            d is well: 1 check in 12 ms."#]]
         .assert_eq(&as_text(&report(0)));
         expect_test::expect![[r#"
             CHECK         RESULT   LOOKED AT
@@ -207,7 +214,7 @@ mod tests {
 
             history.once: 1 more of these are not shown
 
-            d is not well: 2 findings in 12 ms."#]]
+            d is not well: 2 things wrong, in 12 ms."#]]
         .assert_eq(&as_text(&report(2)));
     }
 

@@ -37,7 +37,11 @@ pub(crate) fn run(args: &Args, json: bool) -> Ended {
         let left = |stage: &mut Stage| format!("everything of this run is in {}", stage.keep_folder().display());
         let told = ended.map_err(|why| failed(format!("{why}\n{}", left(&mut stage))))?;
         show(&told, json);
-        if told.passed { Ok(Exit::Done) } else { Err(failed(format!("the drill failed, see above; {}", left(&mut stage)))) }
+        if told.passed {
+            Ok(Exit::Done)
+        } else {
+            Err(failed(format!("the drill failed, see above; {}", left(&mut stage))))
+        }
     })
 }
 

@@ -16,5 +16,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     demo::stage::end_with_owner();
+    // A benchmark starts this binary again for its other processes.
+    if let Some(ended) = bench::play_part() {
+        return match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("error: {why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     cli::run()
 }

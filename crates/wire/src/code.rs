@@ -20,7 +20,7 @@ pub(crate) trait Coded: Sized + Copy + 'static {
 
     fn from_code(code: u8) -> Result<Self, Error> {
         let found = Self::CODES.iter().find(|(c, _)| *c == code).map(|(_, member)| *member);
-        found.ok_or(Error::Code { what: Self::WHAT, code: u64::from(code) })
+        found.ok_or_else(|| Error::Code { what: Self::WHAT, code: u64::from(code) })
     }
 }
 

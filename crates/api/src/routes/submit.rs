@@ -49,11 +49,11 @@ async fn as_it_stands(
     definition: CompactString,
     idempotency_key: CompactString,
 ) -> Result<Answer, Problem> {
-    let filter =
-        Filter { definition: Some(definition), idempotency_key: Some(idempotency_key), ..Filter::default() };
+    let filter = Filter { definition: Some(definition), idempotency_key: Some(idempotency_key), ..Filter::default() };
     let page = ask.front.engine.list(filter, 1, None).await?;
     // A page has rendered transactions; their first member is the id.
-    let id = page.items.first().and_then(|item| item.get(7..36)).and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
+    let id =
+        page.items.first().and_then(|item| item.get(7..36)).and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
     match id {
         Some(id) => Ok(ask.front.engine.get(id, Duration::ZERO, Until::Outcome, Detail::Answer).await?),
         None => Err(Problem::new(Code::Unavailable, "the node is draining before a stop")

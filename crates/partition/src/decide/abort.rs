@@ -25,6 +25,12 @@ impl Decider<'_> {
 
     /// While stopping: waits for what is outstanding, then completes, goes on, or aborts.
     pub(crate) fn resolve_stop(&mut self, reason: Reason) -> Result<(), Rejected> {
+        for step in self.step_indices() {
+            // Left behind by a decision that broke off: it goes forward no more.
+            if self.status(step) == Status::Active && self.branch(step) == Branch::Idle && !self.asks_on(step) {
+                self.take_back(step)?;
+            }
+        }
         if self.tx.has_outstanding() {
             return Ok(());
         }
@@ -52,21 +58,15 @@ impl Decider<'_> {
         self.abort(reason, cause)
     }
 
-    /// After a resume: branches that nothing would wake are started again, and what optional steps that were
-    /// taken back may have done is undone.
+    /// After a resume: branches that nothing would wake are started again.
     fn restart_idle(&mut self) -> Result<(), Rejected> {
         for step in self.step_indices() {
             if self.status(step) == Status::Active && self.branch(step) == Branch::Parked {
                 // Whoever had room for it was told that it would not go on.
                 self.report_parked(step, Direction::Call);
             }
-            if self.branch(step) != Branch::Idle {
-                continue;
-            }
-            match self.status(step) {
-                Status::Active => self.again(step, false)?,
-                Status::Refused | Status::Failed | Status::Unknown => self.undo_optional(step)?,
-                _ => {}
+            if self.status(step) == Status::Active && self.branch(step) == Branch::Idle {
+                self.again(step, false)?;
             }
         }
         self.forward()
@@ -101,7 +101,8 @@ impl Decider<'_> {
     fn withdraw_outstanding(&mut self) -> Result<(), Rejected> {
         for step in self.step_indices() {
             let state = &self.tx.steps[usize::from(step)];
-            if state.status != Status::Active || !matches!(state.branch, Branch::Outstanding { .. }) {
+            // What an earlier epoch made is beyond anybody's reach.
+            if state.status != Status::Active || state.branch != (Branch::Outstanding { epoch: self.epoch }) {
                 continue;
             }
             let call = self.call_ref(step, Direction::Call, state.attempts);

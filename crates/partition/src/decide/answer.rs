@@ -9,14 +9,14 @@ use std::sync::Arc;
 use super::Decider;
 use super::classify::{Kind, Verdict};
 use super::pace::{self, UNDO_ATTEMPTS_BEFORE_ASKING};
-use crate::branch::Status;
+use crate::branch::{Branch, Status};
 use crate::command::{CallRef, Rejected};
 use crate::effect::Effect;
 use crate::entry::Move;
 use crate::evidence::{Body, Evidence, Sample};
 use crate::transaction::{Attempt, AttentionCause, Cause, Phase, Reason};
 
-const FORGOTTEN: &str = "the participant no longer remembers the call key, so it may not be asked again";
+const FORGOTTEN: &str = "the participant may not recognise the call key any more, so it may not be asked again";
 
 impl Decider<'_> {
     /// The answer to an attempt. Only the attempt that the step waits for decides; a late Done is evidence.
@@ -42,14 +42,7 @@ impl Decider<'_> {
             return Err(Rejected::Stale);
         }
         self.make(Move::LateDone { step: call.step, result: None })?;
-        match self.tx.phase {
-            Phase::Undoing => self.advance(),
-            Phase::Forward if self.status(call.step).has_ended() => {
-                self.undo_optional(call.step)?;
-                self.advance()
-            }
-            _ => Ok(()),
-        }
+        if self.tx.phase == Phase::Undoing || self.status(call.step).has_ended() { self.advance() } else { Ok(()) }
     }
 
     fn attempt(
@@ -264,19 +257,19 @@ impl Decider<'_> {
     /// An optional step did not work out. What it may have done is undone on its own; nobody waits for it.
     pub(crate) fn optional_ended(&mut self, step: StepIndex, status: Status) -> Result<(), Rejected> {
         self.settle(step, status)?;
-        if self.tx.phase == Phase::Forward {
-            self.undo_optional(step)?;
-        }
         self.advance()
     }
 
-    /// Undoes what an optional step that ended without Done may have done, if anybody cares.
+    /// Undoes what an optional step that ended without Done may have done, unless nobody cares or it has begun.
     pub(crate) fn undo_optional(&mut self, step: StepIndex) -> Result<(), Rejected> {
         let definition = self.step(step);
-        let may = self.tx.steps[usize::from(step)].may_have_executed;
+        let state = &self.tx.steps[usize::from(step)];
+        let left = matches!(state.status, Status::Refused | Status::Failed | Status::Unknown)
+            && state.may_have_executed
+            && state.branch == Branch::Idle;
         let undoable =
             matches!(definition.compensate, Undo::Call { .. }) && definition.unknown != Some(OnUnknown::Ignore);
-        if definition.optional && may && undoable { self.undo(step) } else { Ok(()) }
+        if definition.optional && left && undoable { self.undo(step) } else { Ok(()) }
     }
 
     fn undo_answered(&mut self, step: StepIndex, sample: &Sample) -> Result<(), Rejected> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use compact_str::format_compact;
+use compact_str::{CompactString, format_compact};
 use model::{Direction, StepIndex, Timestamp, Value};
 use plan::{Action, Wait};
 
@@ -12,6 +12,9 @@ use crate::command::{CallRef, Rejected};
 use crate::effect::Effect;
 use crate::entry::Move;
 use crate::transaction::{AttentionCause, Cause, LockState, Phase, TxOutcome};
+
+/// The kept fields of an answer, an object; none if nothing is to be kept.
+type Kept = Option<Arc<Value>>;
 
 /// How deep a kept value may be nested: what the journal's format can read back.
 const NESTING_MAX: usize = 64;
@@ -27,6 +30,9 @@ fn nests_within(value: &Value, levels: usize) -> bool {
 impl Decider<'_> {
     /// Starts every step that is ready, decides the outcome when it can be, ends when nothing is left.
     pub(crate) fn forward(&mut self) -> Result<(), Rejected> {
+        for step in self.step_indices() {
+            self.undo_optional(step)?;
+        }
         let mut changed = true;
         while changed && self.tx.phase == Phase::Forward {
             changed = false;
@@ -225,7 +231,7 @@ impl Decider<'_> {
         step: StepIndex,
         response: Option<plan::eval::Response<'_>>,
         signal: Option<&Value>,
-    ) -> Result<Option<Arc<Value>>, (Option<Arc<Value>>, compact_str::CompactString)> {
+    ) -> Result<Kept, (Kept, CompactString)> {
         let definition = self.step(step);
         if definition.result.is_empty() {
             return Ok(None);

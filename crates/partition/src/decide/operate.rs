@@ -69,12 +69,7 @@ impl Decider<'_> {
                     self.make(Move::Recount { step })?;
                     self.again(step, true)?;
                 }
-                status if status.has_ended() => {
-                    self.make(Move::Recount { step })?;
-                    if self.tx.phase == Phase::Forward {
-                        self.undo_optional(step)?;
-                    }
-                }
+                status if status.has_ended() => self.make(Move::Recount { step })?,
                 _ => {}
             }
         }

@@ -34,7 +34,7 @@ fn doubled(base: Duration, times: u32) -> Duration {
 fn jittered(full: Duration, tx: TxId, step: StepIndex, attempt: u32) -> Duration {
     let half = full / 2;
     let draw = splitmix64(tx.0 as u64 ^ (tx.0 >> 64) as u64 ^ (u64::from(step) << 48) ^ (u64::from(attempt) << 32));
-    half + Duration::from_nanos((u128::from(draw) * half.as_nanos() >> 64) as u64)
+    half + Duration::from_nanos(((u128::from(draw) * half.as_nanos()) >> 64) as u64)
 }
 
 /// Sebastiano Vigna's SplitMix64, one step.

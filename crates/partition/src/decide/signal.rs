@@ -60,7 +60,7 @@ impl Decider<'_> {
                 .find(|rule| rule.when.eval_bool(scope).unwrap_or(false))
                 .map(|rule| (rule.outcome, rule.reason.clone().unwrap_or_default()))
         });
-        let (outcome, reason) = judged.unwrap_or((AnswerOutcome::Done, CompactString::default()));
+        let (outcome, reason) = judged.unwrap_or_else(|| (AnswerOutcome::Done, CompactString::default()));
         match outcome {
             AnswerOutcome::Done | AnswerOutcome::NothingToUndo => match self.keep(step, None, Some(body)) {
                 Ok(result) => self.make(Move::Settle { step, status: Status::Done, result, by_hand: false }),

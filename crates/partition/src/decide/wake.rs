@@ -8,7 +8,7 @@ use super::Decider;
 use crate::branch::{Branch, Status};
 use crate::command::Rejected;
 use crate::evidence::{Evidence, Sample};
-use crate::transaction::{AttentionCause, Cause, Phase, Reason};
+use crate::transaction::{AttentionCause, Cause, ENDPOINT_UNKNOWN, Phase, Reason};
 
 impl Decider<'_> {
     /// Does everything that is due in this transaction.
@@ -102,7 +102,8 @@ impl Decider<'_> {
             let direction = if state.status == Status::Undoing { Direction::Compensate } else { Direction::Call };
             let call = self.call_ref(step, direction, state.attempts);
             let sample = Sample {
-                endpoint: state.endpoint,
+                // A first attempt went wherever there was room; a repeat went where the one before it did.
+                endpoint: if state.may_have_executed { state.endpoint } else { ENDPOINT_UNKNOWN },
                 started_at: self.at,
                 took: std::time::Duration::ZERO,
                 evidence: Evidence::Interrupted,

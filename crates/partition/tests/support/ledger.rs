@@ -33,6 +33,8 @@ pub(crate) struct Deed {
     undo_begun_before_outcome: bool,
     changes: bool,
     repeats_execute: bool,
+    /// Where the last attempt that may have executed went.
+    endpoint: u16,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +85,12 @@ impl Ledger {
                     "asked again what may have executed, without a promise: {:?} {tx:#?}",
                     out.call
                 );
+                let by_endpoint = participant.name == "bill" && !method.is_idempotent();
+                assert!(
+                    !deed.may || !by_endpoint || out.endpoint == Some(deed.endpoint),
+                    "asked again elsewhere, where the key is not known: {:?}",
+                    out.call
+                );
                 assert!(matches!(tx.phase, Phase::Forward | Phase::Stopping(_)), "forward on the way back");
                 assert!(!matches!(tx.outcome, Some(TxOutcome::Aborted(_))));
                 deed.first_start.get_or_insert(now);
@@ -95,7 +103,11 @@ impl Ledger {
                     out.call
                 );
                 assert!(deed.may, "undone although nothing can have executed: {:?}", out.call);
-                assert!(now >= deed.settles_at || participant.undo_blocks_do, "undone before it settled: {:?}", out.call);
+                assert!(
+                    now >= deed.settles_at || participant.undo_blocks_do,
+                    "undone before it settled: {:?}",
+                    out.call
+                );
                 deed.undo_first_start.get_or_insert(now);
                 if tx.phase == Phase::Undoing {
                     Self::check_order(tx, saga, out, deed, &others, flying);
@@ -116,11 +128,13 @@ impl Ledger {
         others: &[(StepIndex, Deed)],
         flying: &[Flying],
     ) {
-        let forward = |f: &Flying| f.call.tx == tx.seq();
-        assert!(!flying.iter().any(forward), "undone while something of it is in flight: {:?} {flying:?}", out.call);
+        // What an optional step undoes on its own may have been under way before the rest turned back.
         if deed.undo_begun_before_outcome || saga.steps[usize::from(out.call.step)].optional {
             return;
         }
+        let own = |f: &&Flying| f.call.tx == tx.seq() && !saga.steps[usize::from(f.call.step)].optional;
+        let in_flight = flying.iter().find(own);
+        assert!(in_flight.is_none(), "undone while something of it is in flight: {:?} {in_flight:?}", out.call);
         for (place, other) in others {
             let state = &tx.steps[usize::from(*place)];
             let undoable = matches!(saga.steps[usize::from(*place)].compensate, Undo::Call { .. });
@@ -134,10 +148,20 @@ impl Ledger {
     }
 
     /// An attempt ended for the engine; `known` says what the answer told.
-    pub(crate) fn answered(&mut self, flown: &Flying, participant: &Participant, tells: Tells, fate: Fate, now: Timestamp) {
+    pub(crate) fn answered(
+        &mut self,
+        flown: &Flying,
+        participant: &Participant,
+        tells: Tells,
+        fate: Fate,
+        now: Timestamp,
+    ) {
         self.last_completed += 1;
         let completed = self.last_completed;
         let deed = self.deeds.entry((flown.call.tx, flown.call.step)).or_default();
+        if flown.call.direction == Direction::Call && matches!(tells, Tells::Done | Tells::Unknown) {
+            deed.endpoint = flown.endpoint;
+        }
         match (flown.call.direction, tells) {
             (Direction::Call, Tells::Done) => {
                 deed.may = true;
@@ -148,7 +172,9 @@ impl Ledger {
                 deed.completed = completed;
                 deed.settles_at = deed.settles_at.max(now.after(participant.settles_within));
             }
-            (Direction::Call, Tells::Proof) if deed.settles_at <= now && !participant.undo_blocks_do => deed.may = false,
+            (Direction::Call, Tells::Proof) if deed.settles_at <= now && !participant.undo_blocks_do => {
+                deed.may = false
+            }
             (Direction::Compensate, Tells::Unknown) => deed.undo_may = true,
             _ => {}
         }

@@ -143,7 +143,9 @@ fn step(head: &str, options: &str) -> String {
             "unknown" => out += &format!("    unknown: {value}\n"),
             "keep" => out += &format!("    result: {{{value}: \"${{response.body.{value}}}\"}}\n"),
             "kept_signal" => out += &format!("    result: {{{value}: \"${{signal.body.{value}}}\"}}\n"),
-            "refused_if" => out += &format!("    answers: [{{when: \"${{{value}}}\", outcome: refused, reason: said so}}]\n"),
+            "refused_if" => {
+                out += &format!("    answers: [{{when: \"${{{value}}}\", outcome: refused, reason: said so}}]\n")
+            }
             "reads" => {
                 let (step, field) = value.split_once('.').expect("step.field");
                 body = format!("{{v: \"${{steps.{step}.result.{field}}}\"}}");
@@ -174,7 +176,9 @@ fn step(head: &str, options: &str) -> String {
 /// the step's own result), `undo=none`.
 fn compensation(name: &str, participant: &str, undo: &str) -> String {
     let call = |method: &str, body: &str, more: &str| {
-        format!("    compensate: {{participant: {participant}, method: {method}, path: /undo/{name}, body: {body}{more}}}\n")
+        format!(
+            "    compensate: {{participant: {participant}, method: {method}, path: /undo/{name}, body: {body}{more}}}\n"
+        )
     };
     let plain = format!("{{what: \"${{steps.{name}.call_key}}\"}}");
     match undo {

@@ -116,7 +116,8 @@ fn tell(world: &mut World, line: &str) -> Result<(), partition::Rejected> {
         ["recover"] => world.propose(Command::Recover(tx())).map(|_| ()),
         ["grant"] => world.propose(Command::Grant(tx())).map(|_| ()),
         ["unpark", step] => {
-            let call = CallRef { tx: tx(), step: step_of(world, step), direction: Direction::Call, attempt: 1, round: 0 };
+            let call =
+                CallRef { tx: tx(), step: step_of(world, step), direction: Direction::Call, attempt: 1, round: 0 };
             world.propose(Command::Unpark(call)).map(|_| ())
         }
         [verb @ ("poison" | "heal")] => {
@@ -197,7 +198,7 @@ fn answered(world: &mut World, what: &str, answer: &str) -> Result<(), partition
         let tx = *world.names.keys().next().expect("a transaction");
         let attempt = attempt.parse().expect("a number");
         let call = CallRef { tx, step: step_of(world, step), direction: Direction::Call, attempt, round: 0 };
-        let flown = super::world::Flying { call, participant: 0, endpoint: 0, body: None };
+        let flown = super::world::Flying { call, participant: 0, endpoint: 0 };
         let participant = world.around.participants[0].clone();
         world.ledger.answered(&flown, &participant, tells, fate, world.now);
         let sample = sample(0);

@@ -49,7 +49,6 @@ pub(crate) struct Flying {
     pub(crate) call: CallRef,
     pub(crate) participant: u32,
     pub(crate) endpoint: u16,
-    pub(crate) body: Option<String>,
 }
 
 /// What a restart finds: a checkpoint and the journal after it.
@@ -250,7 +249,6 @@ impl World {
                     call: out.call,
                     participant: out.participant,
                     endpoint: out.endpoint.unwrap_or((out.call.attempt % 2) as u16),
-                    body: out.request.body.map(|b| String::from_utf8_lossy(&b).into_owned()),
                 });
                 let pinned = out.endpoint.map_or_else(String::new, |e| format!("@{e}"));
                 self.said.push(format!("{word}#{}{pinned}", out.call.attempt));
@@ -496,13 +494,8 @@ impl World {
         for (place, step) in tx.steps.iter().enumerate() {
             let on_its_way = matches!(step.status, Status::Active | Status::Undoing);
             let direction = if step.status == Status::Undoing { Direction::Compensate } else { Direction::Call };
-            let call = CallRef {
-                tx: tx.seq(),
-                step: place as u16,
-                direction,
-                attempt: step.attempts,
-                round: step.round,
-            };
+            let call =
+                CallRef { tx: tx.seq(), step: place as u16, direction, attempt: step.attempts, round: step.round };
             wakes |= step.branch != Branch::Idle;
             let legal = match step.branch {
                 Branch::Idle => {
@@ -536,7 +529,10 @@ impl World {
         }
         if let Some(attention) = &tx.attention {
             let step = attention.step.map(|s| &tx.steps[usize::from(s)]);
-            assert!(step.is_none_or(|s| s.branch == Branch::Attention || s.still_trying || on_trial(s.branch)), "{tx:#?}");
+            assert!(
+                step.is_none_or(|s| s.branch == Branch::Attention || s.still_trying || on_trial(s.branch)),
+                "{tx:#?}"
+            );
             assert!(attention.step.is_some() || no_step(attention.cause), "{tx:#?}");
         }
         match tx.phase {

@@ -38,7 +38,8 @@ pub(super) fn read(doctor: &mut Doctor<'_>, dir: &Path) -> (Option<NodeIdentity>
     match identity {
         None => doctor.book.wrong(OBJECTS, &place, "the catalog does not say who this directory is", RESTORE),
         Some(identity) if identity.hash_version != HASH_VERSION => {
-            let what = format!("keys are placed by hash version {}, this program knows {HASH_VERSION}", identity.hash_version);
+            let what =
+                format!("keys are placed by hash version {}, this program knows {HASH_VERSION}", identity.hash_version);
             doctor.book.wrong(OBJECTS, &place, what, "use the program that made the directory");
         }
         Some(_) => {}

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use journal::{DamageKind, Place};
+use journal::{Damage, DamageKind, Place};
 use store::{Inspection, Severity};
 
 use super::{Doctor, RESTORE};
@@ -35,9 +35,7 @@ pub(super) fn journal(doctor: &mut Doctor<'_>, dir: &Path) {
     book.looked_at(CHAINS, "partitions", seen.partitions.len() as u64);
     for damage in &seen.damage {
         let (check, advice) = match &damage.kind {
-            DamageKind::Filling => {
-                (JOURNAL, "nothing is lost; the disk changed bytes by itself, so look at the disk")
-            }
+            DamageKind::Filling => (JOURNAL, "nothing is lost; the disk changed bytes by itself, so look at the disk"),
             DamageKind::BatchHash { .. } | DamageKind::Chain { .. } => {
                 (CHAINS, "this partition starts frozen, the others run: restore from a backup")
             }
@@ -48,7 +46,7 @@ pub(super) fn journal(doctor: &mut Doctor<'_>, dir: &Path) {
             Place::Side { partition, .. } => seen.files.iter().find(|f| f.side_of == Some(partition)),
         };
         let name = file.map_or_else(String::new, |file| format!("{}: ", dir.join(&file.name).display()));
-        book.wrong(check, format!("{name}{}", damage.place), damage.to_string(), advice);
+        book.wrong(check, format!("{name}{}", damage.place), said(damage), advice);
     }
     if let Some(torn) = seen.torn {
         book.note(
@@ -62,6 +60,12 @@ pub(super) fn journal(doctor: &mut Doctor<'_>, dir: &Path) {
         let what = format!("the last process noted that a write or sync failed: {}", failed.trim());
         book.note(JOURNAL, dir.display().to_string(), what, "look at the disk; the next start secures the end again");
     }
+}
+
+/// A damage without its place.
+pub(super) fn said(damage: &Damage) -> String {
+    let batch = damage.batch.map_or_else(String::new, |n| format!(", batch {n}"));
+    format!("group {}{batch}: {}", damage.group, damage.kind)
 }
 
 /// Both checkpoints of every partition.
@@ -103,12 +107,9 @@ fn room(
         let place = format!("{}, byte {}", finding.path.display(), finding.offset);
         match finding.severity {
             Severity::Leftover => book.note(check, place, finding.what, "nothing: the next start clears it away"),
-            Severity::Repairable => book.wrong(
-                check,
-                place,
-                finding.what,
-                "the next start repairs it from what is whole; look at the disk",
-            ),
+            Severity::Repairable => {
+                book.wrong(check, place, finding.what, "the next start repairs it from what is whole; look at the disk")
+            }
             Severity::Loss => book.wrong(check, place, finding.what, RESTORE),
         }
     }

@@ -42,7 +42,6 @@ impl Plans<'_> {
 /// Reads all of history and holds it against the journal and the live transactions.
 pub(super) fn check(doctor: &mut Doctor<'_>, dir: &Path, plans: &Plans<'_>, outcomes: &[Outcome]) {
     let mut seen: Vec<SeqSet> = outcomes.iter().map(|_| SeqSet::default()).collect();
-    let mut oldest = u64::MAX;
     let mut records = 0;
     let segments = match ended::segments(dir) {
         Ok(segments) => segments,
@@ -54,7 +53,6 @@ pub(super) fn check(doctor: &mut Doctor<'_>, dir: &Path, plans: &Plans<'_>, outc
     for (id, path) in segments {
         let result = ended::for_each(id, &path, |record| {
             records += 1;
-            oldest = oldest.min(record.ended_at_us);
             let place = format!("{}, byte {}", path.display(), record.offset);
             once(&mut doctor.book, &place, record, outcomes, &mut seen);
             row(&mut doctor.book, &place, record, plans);
@@ -77,6 +75,21 @@ pub(super) fn check(doctor: &mut Doctor<'_>, dir: &Path, plans: &Plans<'_>, outc
     }
 }
 
+/// When the oldest record of history ended, if retention has dropped older ones; else 0.
+pub(super) fn begins(dir: &Path) -> u64 {
+    let mut oldest = u64::MAX;
+    // Segments are numbered from 1 and dropped from the front.
+    match ended::segments(dir).ok().and_then(|segments| segments.into_iter().next()) {
+        Some((id, path)) if id > 1 => {
+            match ended::for_each(id, &path, |record| oldest = oldest.min(record.ended_at_us)) {
+                Ok(()) => oldest,
+                Err(_) => 0,
+            }
+        }
+        _ => 0,
+    }
+}
+
 /// TX-1: no id twice, none that is live as well, none that the journal never gave.
 fn once(book: &mut Notebook, place: &str, record: &Ended<'_>, outcomes: &[Outcome], seen: &mut [SeqSet]) {
     let id = TxId(record.id);
@@ -92,7 +105,12 @@ fn once(book: &mut Notebook, place: &str, record: &Ended<'_>, outcomes: &[Outcom
     let Some(state) = outcome.state.as_ref().filter(|_| outcome.is_at_end) else { return };
     if id.seq() > state.partition.seq {
         let what = format!("TX-1: {id} has ended, but the journal ends at entry {}", state.partition.seq);
-        return book.wrong(ONCE, place, what, "the journal has lost its end, or history is of another directory: restore");
+        return book.wrong(
+            ONCE,
+            place,
+            what,
+            "the journal has lost its end, or history is of another directory: restore",
+        );
     }
     if state.partition.presence(id.seq()) != partition::state::Presence::Absent {
         let what = format!("TX-2: {id} is in history and live as well");
@@ -113,12 +131,13 @@ fn missing(book: &mut Notebook, outcomes: &[Outcome], seen: &[SeqSet]) {
                 "if the older checkpoint is used, the journal's replay brings it back: report it before starting",
             );
         }
-        let to_come = outcome.ended_after.iter().filter(|seq| !seen.contains(*seq)).count();
-        if to_come > 0 {
+        let to_come: Vec<u64> = outcome.ended_after.iter().filter(|seq| !seen.contains(*seq)).collect();
+        if let Some(first) = to_come.first() {
+            let name = outcome.ids.get(first).map_or_else(String::new, |id| format!(", first {}", TxId(*id)));
             book.note(
                 ONCE,
-                format!("partition {id}"),
-                format!("{to_come} ended transactions are in the journal and not yet in history"),
+                format!("partition {id}, begun by entry {first}{name}"),
+                format!("ended transactions that are in the journal and not yet in history: {}", to_come.len()),
                 "nothing: the next start puts them there",
             );
         }
@@ -205,8 +224,8 @@ pub(super) fn judge(book: &mut Notebook, tx: &Transaction, saga: &Saga, place: &
             book.wrong(UNDONE, &place, what, advice);
         }
         // The exceptions that TX-2 names: what was undone or given up by a person, and `compensate: none`.
-        let is_excepted = matches!(state.status, Status::Compensated | Status::GivenUp)
-            || matches!(step.compensate, Undo::Nothing);
+        let is_excepted =
+            matches!(state.status, Status::Compensated | Status::GivenUp) || matches!(step.compensate, Undo::Nothing);
         if aborted && state.has_effect() && !is_excepted {
             let what = format!(
                 "TX-3: it is aborted, and step \"{name}\" ({:?}) may have executed and was not compensated",

@@ -21,7 +21,8 @@ pub(super) const BRANCHES: &str = "live.branches";
 pub(super) const INDEXES: &str = "live.indexes";
 pub(super) const KEYS: &str = "live.keys";
 
-const REPORT: &str = "keep a copy of the directory and report it; `tidegate retry` or `resolve` may free the transaction";
+const REPORT: &str =
+    "keep a copy of the directory and report it; `tidegate retry` or `resolve` may free the transaction";
 
 /// Idempotency keys of live transactions, over all partitions.
 pub(super) type Scopes = HashMap<u128, model::TxId>;
@@ -123,18 +124,13 @@ pub(super) fn stranded(tx: &Transaction, partition: &Partition, tables: &Tables)
 }
 
 /// SEMANTICS 18: exactly one thing wakes a step that is on its way, and nothing one that is not.
-fn wrong_branch(
-    tx: &Transaction,
-    partition: &Partition,
-    status: Status,
-    branch: Branch,
-    asks: bool,
-) -> Option<String> {
+fn wrong_branch(tx: &Transaction, partition: &Partition, status: Status, branch: Branch, asks: bool) -> Option<String> {
     let on_its_way = matches!(status, Status::Active | Status::Undoing);
     match branch {
         Branch::Idle => {
-            // A stop waits until all that is outstanding has been answered; a question waits for a person.
-            let waits = asks || matches!(tx.phase, Phase::Stopping(_)) && tx.has_outstanding();
+            // A stop waits for whatever else is on its way; a question waits for a person.
+            let waits = asks
+                || matches!(tx.phase, Phase::Stopping(_)) && tx.steps.iter().any(|other| other.branch != Branch::Idle);
             (on_its_way && !waits).then(|| "nothing will wake it".to_owned())
         }
         Branch::Outstanding { epoch } if epoch > partition.epoch => {
@@ -179,14 +175,20 @@ impl Derived {
         book.looked_at(INDEXES, "timers", self.timers.len() as u64);
         let due = partition.due(Timestamp::NEVER, usize::MAX);
         if due.iter().ne(self.timers.iter().map(|(_, seq)| seq)) {
-            let what = format!("the timers name {} transactions, the transactions {} timers", due.len(), self.timers.len());
+            let what =
+                format!("the timers name {} transactions, the transactions {} timers", due.len(), self.timers.len());
             book.wrong(INDEXES, &place, what, REPORT);
         }
         book.looked_at(INDEXES, "locks", self.locks.len() as u64);
         for ((lock, key), (holders, waiting)) in &self.locks {
             let place = format!("{place}, lock {lock} of key {key}");
             if holders.len() > 1 {
-                book.wrong(INDEXES, &place, format!("it is held by {} transactions: {holders:?}", holders.len()), REPORT);
+                book.wrong(
+                    INDEXES,
+                    &place,
+                    format!("it is held by {} transactions: {holders:?}", holders.len()),
+                    REPORT,
+                );
             }
             let queue = partition.locks.queue(lock, key);
             let same = queue.is_some_and(|q| q.holder == holders.first().copied() && q.waiting == *waiting);

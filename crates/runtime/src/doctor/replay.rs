@@ -163,11 +163,7 @@ fn start_at(checkpoint: &Checkpoint) -> Start {
     Start { seq: checkpoint.seq, hash: Some(BatchHash(checkpoint.batch_hash)) }
 }
 
-fn rebuild(
-    doctor: &Doctor<'_>,
-    id: u16,
-    checkpoint: &Checkpoint,
-) -> Result<Rebuilt, super::reading::Unreadable> {
+fn rebuild(doctor: &Doctor<'_>, id: u16, checkpoint: &Checkpoint) -> Result<Rebuilt, super::reading::Unreadable> {
     let wrong = |what: String| super::reading::Unreadable { path: checkpoint.path.clone(), offset: 0, what };
     let rows = checkpoint.rows()?;
     let mut partition =
@@ -234,13 +230,12 @@ fn run(
                 doctor.book.wrong(
                     REPLAY,
                     format!("partition {}, {}", track.id, damage.place),
-                    format!("the journal cannot be replayed further: {damage}"),
+                    format!("the journal cannot be replayed further: {}", super::files::said(&damage)),
                     RESTORE,
                 );
             }
             Recovered::Batch(batch) => {
-                let Some(track) =
-                    batch.partition.checked_sub(first).and_then(|place| lot.get_mut(usize::from(place)))
+                let Some(track) = batch.partition.checked_sub(first).and_then(|place| lot.get_mut(usize::from(place)))
                 else {
                     if batch.partition >= partitions {
                         return Err(format!(
@@ -281,15 +276,16 @@ fn take(
         }
     }
     if let Some((seq, hash)) = track.newer_at {
-        let here = [
-            (batch.last_seq == seq).then_some(batch.hash),
-            (batch.first_seq == seq + 1).then_some(batch.prev_hash),
-        ];
+        let here =
+            [(batch.last_seq == seq).then_some(batch.hash), (batch.first_seq == seq + 1).then_some(batch.prev_hash)];
         for found in here.into_iter().flatten() {
             track.hash_matches = Some(track.hash_matches == Some(true) || found == hash);
         }
         if batch.first_seq <= seq && seq < batch.last_seq {
-            return Err(format!("the checkpoint at entry {seq} stands inside a batch of {}..={}", batch.first_seq, batch.last_seq));
+            return Err(format!(
+                "the checkpoint at entry {seq} stands inside a batch of {}..={}",
+                batch.first_seq, batch.last_seq
+            ));
         }
     }
     let entries = wire::EntryReader::new(batch.entries(), batch.first_seq);
@@ -327,11 +323,12 @@ fn take(
     let Some(state) = track.older.as_ref().or(track.newer.as_ref()) else { return Ok(()) };
     for tx in ended {
         judge(&mut doctor.book, &tx, &state.partition);
-        let set = if batch.last_seq <= newer_seq {
-            &mut track.outcome.ended_before
-        } else {
-            &mut track.outcome.ended_after
-        };
+        if tx.ended_at.0 < doctor.history_begins_us {
+            // Retention has dropped it, though the journal still reaches back to it.
+            continue;
+        }
+        let set =
+            if batch.last_seq <= newer_seq { &mut track.outcome.ended_before } else { &mut track.outcome.ended_after };
         set.insert(tx.seq());
         if track.outcome.ids.len() < IDS_MAX {
             track.outcome.ids.insert(tx.seq(), tx.id.0);
@@ -363,7 +360,8 @@ fn apply(
         }
         Ok(())
     }));
-    applied.unwrap_or_else(|_| Err("applying its entries panics (SEMANTICS 12): this partition would freeze".to_owned()))
+    applied
+        .unwrap_or_else(|_| Err("applying its entries panics (SEMANTICS 12): this partition would freeze".to_owned()))
 }
 
 /// Compares both states when they stand at the same entry.

@@ -101,7 +101,7 @@ impl Notebook {
 
     pub(super) fn not_done(&mut self, name: &'static str, why: impl Into<String>) {
         let place = self.place_of(name);
-        self.checks[place].not_done.get_or_insert(why.into());
+        self.checks[place].not_done.get_or_insert_with(|| why.into());
     }
 
     pub(super) fn wrong(

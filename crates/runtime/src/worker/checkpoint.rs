@@ -15,7 +15,7 @@ use crate::numbers::{add, bump, get};
 use crate::shared::Shared;
 
 /// An estimate of what a live transaction takes in memory, for the ceiling.
-pub(crate) const RESIDENT_BYTES: u64 = 1_100;
+pub(crate) const RESIDENT_BYTES: u64 = 1_600;
 
 /// Makes the job of a checkpoint at the partition's present seq, which is the end of the batch just encoded.
 pub(crate) fn prepare(host: &mut Host, shared: &Arc<Shared>, row: &mut Vec<u8>) {
@@ -59,7 +59,9 @@ pub(crate) fn is_wanted(host: &Host, shared: &Shared) -> bool {
     let every = shared.settings.checkpoint_every_bytes;
     // A partition with little to do must not hold back what the busy ones could trim (SEMANTICS 17).
     let of_node = get(&shared.numbers.journal_bytes).saturating_sub(host.node_bytes_then);
-    let is_short = host.leader.partition.resident_count() as u64 > resident_share(shared) && !host.cold.is_empty();
+    let resident = host.leader.partition.resident_count();
+    // Only when enough could leave to be worth it: rows that run stay in memory whatever is written.
+    let is_short = resident as u64 > resident_share(shared) && host.cold.len() * 8 >= resident;
     host.bytes_since_checkpoint >= every || of_node >= every.saturating_mul(u64::from(shared.partitions)) || is_short
 }
 
@@ -98,7 +100,8 @@ impl Worker {
                 continue;
             }
             let place = *place;
-            let CheckpointState::Prepared { job, .. } = std::mem::replace(&mut host.checkpoint, CheckpointState::Running)
+            let CheckpointState::Prepared { job, .. } =
+                std::mem::replace(&mut host.checkpoint, CheckpointState::Running)
             else {
                 continue;
             };

@@ -46,7 +46,10 @@ pub(crate) enum CheckpointState {
     None,
     /// Made of the state behind this seq; runs when that is durable.
     /// With the place in history that must be on disk before its rows are gone for good.
-    Prepared { job: Box<store::statelog::CheckpointJob>, history: Option<store::history::Position> },
+    Prepared {
+        job: Box<store::statelog::CheckpointJob>,
+        history: Option<store::history::Position>,
+    },
     Running,
 }
 
@@ -123,7 +126,9 @@ impl Host {
         let mut seen = hashbrown::HashSet::new();
         queue.retain(|call| {
             let waits = match partition.get(call.tx) {
-                Some(tx) => tx.steps.get(usize::from(call.step)).is_some_and(|s| s.branch == partition::branch::Branch::Parked),
+                Some(tx) => {
+                    tx.steps.get(usize::from(call.step)).is_some_and(|s| s.branch == partition::branch::Branch::Parked)
+                }
                 None => partition.presence(call.tx) == partition::state::Presence::Evicted,
             };
             waits && seen.insert((call.tx, call.step))

@@ -38,11 +38,7 @@ impl Worker {
             .host_of(tx.partition())
             .and_then(|host| self.hosts[host].leader.partition.get(tx.seq()))
             .is_some_and(|live| live.id == tx);
-        if live {
-            Refusal::NoObject { kind: "step", name: name.into() }
-        } else {
-            Refusal::NoTransaction(tx)
-        }
+        if live { Refusal::NoObject { kind: "step", name: name.into() } } else { Refusal::NoTransaction(tx) }
     }
 
     /// Live transactions of a definition and key that wait for, or will wait for, a signal they have not had.
@@ -57,7 +53,11 @@ impl Worker {
             let partition = &self.hosts[host].leader.partition;
             let Some(live) = partition.get(seq) else { continue };
             let Some(slot) = partition.plans.get(live.plan) else { continue };
-            let takes = slot.saga.steps.iter().any(|s| matches!(&s.action, Action::Wait(Wait::Signal { name, .. }) if name == signal));
+            let takes = slot
+                .saga
+                .steps
+                .iter()
+                .any(|s| matches!(&s.action, Action::Wait(Wait::Signal { name, .. }) if name == signal));
             if takes && live.outcome.is_none() && !live.signals.iter().any(|s| s.name == signal) {
                 found.push(live.id);
             }
@@ -149,7 +149,7 @@ impl Worker {
     fn found(&mut self, search: Search) {
         let tell: Box<dyn FnOnce()> = match search.finds {
             Finds::Rows { limit, mut found, to } => Box::new(move || {
-                found.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+                found.sort_unstable_by_key(|(id, _)| std::cmp::Reverse(*id));
                 found.truncate(limit);
                 let _ = to.send(found);
             }),

@@ -17,7 +17,7 @@ use super::calls::CallSlot;
 use super::turn::RETRY_SOON;
 use crate::answer::{Answer, Until};
 use crate::idempotency;
-use crate::inbox::{Note, Waiter};
+use crate::inbox::{Note, Responder, Waiter};
 use crate::numbers::{add, bump, subtract};
 use crate::prepare::TENANT;
 use crate::refusal::{Accepted, Refusal};
@@ -26,30 +26,46 @@ use crate::view::{Detail, View};
 
 /// Waits for the part that contains what caused it.
 pub(crate) enum Held {
-    Effect { host: usize, effect: Effect },
-    /// `taken`: the waiter's own command was accepted, so even if it has ended meanwhile that is no refusal.
-    Respond { host: usize, tx: TxId, waiter: Waiter, taken: bool, again: bool },
+    Effect {
+        host: usize,
+        effect: Effect,
+    },
+    /// An answer made when it was asked for: what came after that may not be durable yet.
+    Answer {
+        to: Responder,
+        answer: Result<Answer, Refusal>,
+    },
+    /// It was not live when somebody asked, so by then it is in history or was never here. `taken`: the waiter's own
+    /// command was accepted, so that is no refusal.
+    Absent {
+        tx: TxId,
+        waiter: Waiter,
+        taken: bool,
+    },
     /// What was found by looking at everything: told when what it was looked at is durable.
     Found(Box<dyn FnOnce()>),
 }
 
 impl Worker {
     pub(crate) fn release(&mut self, held: Vec<Held>, now: Timestamp) {
+        // What has ended must be findable in history before anybody is told to look there.
+        let mut answers = std::mem::take(&mut self.answers_due);
         for item in held {
             match item {
                 Held::Effect { host, effect } => self.release_effect(host, effect, now),
-                Held::Respond { host, tx, waiter, taken, again } => {
-                    // What ended just before must be findable in history before anybody is told to look there.
-                    self.hand_over_history();
-                    self.respond(host, tx, waiter, taken, again);
-                }
-                Held::Found(tell) => {
-                    self.hand_over_history();
-                    tell();
-                }
+                answer => answers.push(answer),
             }
         }
         self.hand_over_history();
+        for item in answers.drain(..) {
+            match item {
+                Held::Effect { .. } => {}
+                Held::Answer { to, answer } => to.send(answer),
+                Held::Absent { tx, waiter, taken } => self.answer_absent(tx, waiter, taken),
+                Held::Found(tell) => tell(),
+            }
+        }
+        self.answers_due = answers;
     }
 
     fn release_effect(&mut self, host: usize, effect: Effect, now: Timestamp) {
@@ -318,7 +334,6 @@ impl Worker {
             let next = self.shared.history.take_block();
             let full = std::mem::replace(&mut self.history_block, next);
             self.history_waiting.push_back((full, std::mem::take(&mut self.ended_keys)));
-            self.shared.history_behind.fetch_add(1, Ordering::Relaxed);
         }
         self.flush_history();
     }
@@ -327,7 +342,6 @@ impl Worker {
         while let Some((block, keys)) = self.history_waiting.pop_front() {
             match self.shared.history.append(block) {
                 Ok(_) => {
-                    self.shared.history_behind.fetch_sub(1, Ordering::Relaxed);
                     for key in keys {
                         self.shared.keys.ended(key);
                     }
@@ -337,23 +351,19 @@ impl Worker {
                         self.shared.fail(format!("history has stopped: {reason}"));
                     }
                     self.history_waiting.push_front((not.block, keys));
-                    return;
+                    break;
                 }
             }
+        }
+        let behind = self.history_waiting.iter().map(|(block, _)| block.bytes() as u64).sum();
+        let before = std::mem::replace(&mut self.history_behind_told, behind);
+        if behind != before {
+            add(&self.shared.history_behind_bytes, behind.wrapping_sub(before));
         }
     }
 
     /// Answers as soon as what is known of `tx` is durable. `taken`: because the waiter's own command was accepted.
     pub(crate) fn answer_when_durable(&mut self, host: usize, tx: TxId, waiter: Waiter, taken: bool) {
-        let clean = self.hosts[host].is_clean() && self.gathering.is_empty();
-        if clean {
-            self.respond(host, tx, waiter, taken, true);
-        } else {
-            self.gathering.push(Held::Respond { host, tx, waiter, taken, again: false });
-        }
-    }
-
-    fn respond(&mut self, host: usize, tx: TxId, waiter: Waiter, taken: bool, again: bool) {
         if let Some(why) = &self.hosts[host].frozen {
             // What is known of it may be long past: no answer is better than a wrong one (SEMANTICS 34).
             let what = format!("partition {} is frozen: {why}", tx.partition().0);
@@ -365,19 +375,12 @@ impl Worker {
             waiter.to.send(Err(Refusal::Internal(e.to_string())));
             return;
         }
+        let is_durable = self.hosts[host].is_clean() && self.gathering.is_empty();
         let Some(live) = self.hosts[host].leader.partition.get(tx.seq()).filter(|live| live.id == tx) else {
-            if !again && !self.hosts[host].is_clean() {
-                // It may have ended in what is not durable yet: once more behind that, when it is in history.
-                self.gathering.push(Held::Respond { host, tx, waiter, taken, again: true });
-                return;
-            }
-            if !self.history_waiting.is_empty() {
-                let what = "history is behind; ask again".to_owned();
-                waiter.to.send(Err(Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::Unknown }));
-            } else if taken || waiter.replayed {
-                self.answer_from_history(tx, waiter);
+            if is_durable {
+                self.answer_absent(tx, waiter, taken);
             } else {
-                waiter.to.send(Err(Refusal::NoTransaction(tx)));
+                self.gathering.push(Held::Absent { tx, waiter, taken });
             }
             return;
         };
@@ -393,9 +396,24 @@ impl Worker {
                 waiters.retain(|earlier| !earlier.to.is_gone());
             }
             waiters.push(waiter);
-        } else {
-            let answer = self.render(host, live, &waiter);
+            return;
+        }
+        let answer = self.render(host, live, &waiter);
+        if is_durable {
             waiter.to.send(answer);
+        } else {
+            self.gathering.push(Held::Answer { to: waiter.to, answer });
+        }
+    }
+
+    fn answer_absent(&self, tx: TxId, waiter: Waiter, taken: bool) {
+        if !self.history_waiting.is_empty() {
+            let what = "history is behind; ask again".to_owned();
+            waiter.to.send(Err(Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::Unknown }));
+        } else if taken || waiter.replayed {
+            self.answer_from_history(tx, waiter);
+        } else {
+            waiter.to.send(Err(Refusal::NoTransaction(tx)));
         }
     }
 

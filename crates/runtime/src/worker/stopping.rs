@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering;
 
 use model::Timestamp;
 
-use super::release::Held;
 use super::{Host, Worker};
 use crate::inbox::{Note, Waiter};
 
@@ -16,12 +15,11 @@ impl Worker {
                 let brought = self.bring_back(host, seq).is_ok();
                 let tx = self.hosts[host].leader.partition.get(seq).filter(|_| brought).map(|live| live.id);
                 match tx {
-                    Some(tx) => self.gathering.extend(
-                        waiters
-                            .into_iter()
-                            .map(|waiter| Waiter { until: None, ..waiter })
-                            .map(|waiter| Held::Respond { host, tx, waiter, taken: true, again: false }),
-                    ),
+                    Some(tx) => {
+                        for waiter in waiters {
+                            self.answer_when_durable(host, tx, Waiter { until: None, ..waiter }, true);
+                        }
+                    }
                     // Its end is on its way to the disk and answers them.
                     None => drop(self.hosts[host].waiters.insert(seq, waiters)),
                 }

@@ -117,7 +117,8 @@ impl Worker {
         let started_at = slot.started_at;
         let sample = Sample { endpoint: answer.endpoint.0, started_at, took, evidence };
         // A late answer changes nothing; whatever else is rejected here has been told to nobody.
-        if let Err(Rejected::Illegal(why)) = self.propose(slot.host, Command::Answered { call: slot.call, sample }, now) {
+        if let Err(Rejected::Illegal(why)) = self.propose(slot.host, Command::Answered { call: slot.call, sample }, now)
+        {
             tracing::error!(why, "an answer could not be recorded");
         }
     }
@@ -220,7 +221,11 @@ impl Worker {
         };
         if self.stopping || self.shared.draining.load(Ordering::Relaxed) {
             let what = "the node is shutting down".to_owned();
-            return refuse(self, waiter, Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::No });
+            return refuse(
+                self,
+                waiter,
+                Refusal::Unavailable { what, retry_after: RETRY_SOON, accepted: Accepted::No },
+            );
         }
         if let Some(why) = &self.hosts[place].frozen {
             // It may be one that is in the part of the record that cannot be read.
@@ -256,7 +261,7 @@ impl Worker {
                 bump(&self.shared.numbers.begun);
                 bump(&self.shared.numbers.live);
                 match waiter.until {
-                    None => self.gathering.push(Held::Respond { host: place, tx: id, waiter, taken: true, again: false }),
+                    None => self.answer_when_durable(place, id, waiter, true),
                     Some(_) => self.hosts[place].waiters.entry(seq).or_default().push(waiter),
                 }
             }
@@ -337,11 +342,14 @@ impl Worker {
     }
 
     fn every_second(&mut self, now: Timestamp) {
-        if self.index == 0 {
-            if let Some(ahead_us) = self.shared.clock.compare() {
-                let ahead_ms = ahead_us / 1_000;
-                tracing::warn!(ahead_ms, "the wall clock jumped; the node keeps its own time, so that nothing expires early");
-            }
+        if self.index == 0
+            && let Some(ahead_us) = self.shared.clock.compare()
+        {
+            let ahead_ms = ahead_us / 1_000;
+            tracing::warn!(
+                ahead_ms,
+                "the wall clock jumped; the node keeps its own time, so that nothing expires early"
+            );
         }
         if now >= self.next_sweep {
             self.next_sweep = now.after(SWEEP_EVERY);
@@ -437,7 +445,8 @@ impl Worker {
                     } else {
                         model::Direction::Call
                     };
-                    let call = CallRef { tx, step: step as u16, direction, attempt: state.attempts, round: state.round };
+                    let call =
+                        CallRef { tx, step: step as u16, direction, attempt: state.attempts, round: state.round };
                     if !known.contains(&(place, call)) {
                         bump(&self.shared.numbers.stranded_found);
                         tracing::error!(tx = %live.id, step, "TX-4: a call is outstanding that nobody is making");
@@ -574,9 +583,10 @@ fn older(ages: &mut crate::shared::Ages, kind: &'static str, name: &str, began_a
 /// What a reply proves, for the state machine and for the load manager.
 fn evidence(reply: Reply) -> (Evidence, LoadEvidence) {
     match reply {
-        Reply::NotSent { why, detail } => {
-            (Evidence::NotSent(compact_str::format_compact!("{}: {detail}", why.as_str())), LoadEvidence::NotTaken { retry_after: None })
-        }
+        Reply::NotSent { why, detail } => (
+            Evidence::NotSent(compact_str::format_compact!("{}: {detail}", why.as_str())),
+            LoadEvidence::NotTaken { retry_after: None },
+        ),
         Reply::RefusedStream => {
             (Evidence::NotSent("the stream was refused".into()), LoadEvidence::NotTaken { retry_after: None })
         }

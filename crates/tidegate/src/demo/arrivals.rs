@@ -75,7 +75,8 @@ fn in_place(at_ms: &[f64], count: usize, over: Duration, dice: &mut Dice) -> Vec
         places.swap(n, other);
         chosen.push(places[n]);
     }
-    let mut drawn: Vec<Duration> = chosen.into_iter().map(|place| over.mul_f64((at_ms[place] - first) / span)).collect();
+    let mut drawn: Vec<Duration> =
+        chosen.into_iter().map(|place| over.mul_f64((at_ms[place] - first) / span)).collect();
     drawn.sort();
     drawn
 }

@@ -20,7 +20,7 @@ const UNDER_WAY_MAX: usize = 256;
 /// A client gives up on an acknowledgement after this long.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two tries while the engine is dead.
-const PAUSE: Duration = Duration::from_millis(25);
+const PAUSE: Duration = Duration::from_millis(50);
 /// What is wrong is kept with its words up to here, and counted beyond.
 const WRONG_SHOWN_MAX: usize = 50;
 
@@ -166,7 +166,8 @@ impl Crowd {
             let (why, pause) = match self.asker.ask(ask).await {
                 Ok(reply) if reply.is_overload() => {
                     bump(&self.met.shed);
-                    let wished = reply.header("retry-after").and_then(|s| s.parse().ok()).map_or(PAUSE, Duration::from_secs);
+                    let wished =
+                        reply.header("retry-after").and_then(|s| s.parse().ok()).map_or(PAUSE, Duration::from_secs);
                     (reply.problem(), wished.min(Duration::from_secs(2)))
                 }
                 Ok(reply) => return Ok(reply),

@@ -8,7 +8,8 @@ impl Dice {
     /// Dice of their own for one purpose, so that a draw more for one leaves the others as they were.
     pub(crate) fn new(seed: u64, purpose: &str) -> Self {
         // FNV-1a of the purpose, mixed with the seed by the first draw.
-        let named = purpose.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let named =
+            purpose.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         let mut dice = Self(seed ^ named);
         dice.next();
         dice

@@ -17,7 +17,7 @@ const PLAN: &[(f64, f64, &str, &str)] = &[
     (0.62, 0.08, "payments", "refuse on undo"),
     (0.70, 0.06, "payments", "down"),
     (0.78, 0.10, "all", "errors 503 3% + cut after 3% + gateway 2% + slow 80ms 20%"),
-    (0.90, 0.05, "hlr", "busy 503 retry 1s 50% + late 1s 5%"),
+    (0.90, 0.06, "hlr", "errors 500 70% + late 1s 5%"),
 ];
 
 /// Until when faults may last, as a part of the whole.

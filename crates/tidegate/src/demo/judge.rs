@@ -13,7 +13,8 @@ use super::stage::Stage;
 pub(crate) fn promises(crowd: &Crowd, roll: &[Line], stranded: u64) -> Vec<Check> {
     let mut checks = roll::compare(&crowd.acknowledged(), roll);
     let met = &crowd.met;
-    let words = format!("{} repeats replayed, {} other bodies refused", met.repeats.get(), met.other_bodies_refused.get());
+    let words =
+        format!("{} repeats replayed, {} other bodies refused", met.repeats.get(), met.other_bodies_refused.get());
     checks.push(Check::none_of("the clients saw no broken promise", &words, &crowd.wrong()));
     let found = if stranded == 0 { Vec::new() } else { vec![format!("{stranded} calls that nobody was making")] };
     checks.push(Check::none_of("nothing live was stranded (TX-4)", "the engine's own counter is 0", &found));
@@ -42,7 +43,10 @@ pub(crate) fn effects(
         shown.map(|v| format!("{} {} {} {} {}", v.rule.as_str(), v.tx, v.system, v.step, v.detail)).collect();
     let detail = match all {
         0 if report.is_empty() => "nothing was compared, so nothing is proven".to_owned(),
-        0 => format!("{} effects, {} undos, {} steps", report.counted.effects, report.counted.undoes, report.counted.steps),
+        0 => format!(
+            "{} effects, {} undos, {} steps",
+            report.counted.effects, report.counted.undoes, report.counted.steps
+        ),
         _ => format!("{all} found: {}", broken.join("; ")),
     };
     let check = Check { name: "every effect kept or undone (TX-2, TX-3)", passed: report.passed(), detail };

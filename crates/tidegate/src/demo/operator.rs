@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::ask::Ask;
+use super::ask::{Ask, Asker};
 use super::crowd::{Crowd, bump};
 use super::dice::Dice;
 
@@ -32,8 +32,8 @@ pub(crate) struct Operator {
     dice: RefCell<Dice>,
     /// Decided when first seen, by transaction and step.
     decided: RefCell<BTreeMap<(String, String), Act>>,
-    by_hand: RefCell<BTreeMap<String, BTreeSet<String>>>,
     pub(crate) retried: Cell<u64>,
+    pub(crate) resolved: Cell<u64>,
     pub(crate) given_up: Cell<u64>,
 }
 
@@ -42,8 +42,8 @@ impl Operator {
         Self {
             dice: RefCell::new(Dice::new(seed, "operator")),
             decided: RefCell::default(),
-            by_hand: RefCell::default(),
             retried: Cell::new(0),
+            resolved: Cell::new(0),
             given_up: Cell::new(0),
         }
     }
@@ -53,9 +53,23 @@ impl Operator {
         self.decided.borrow().keys().map(|(id, _)| id).collect::<BTreeSet<_>>().len() as u64
     }
 
-    /// Steps that were done by hand, by transaction: what TX-2 excepts by name.
-    pub(crate) fn by_hand(&self) -> BTreeMap<String, BTreeSet<String>> {
-        self.by_hand.borrow().clone()
+    /// Steps that were done by hand, by transaction: what TX-2 excepts by name. The engine is asked, because an answer
+    /// that never came may have been taken all the same.
+    pub(crate) async fn by_hand(&self, asker: &Asker) -> Result<BTreeMap<String, BTreeSet<String>>, String> {
+        let decided = self.decided.borrow().clone();
+        let mut by_hand: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (id, step) in decided.into_iter().filter(|(_, act)| *act == Act::DoneByHand).map(|(what, _)| what) {
+            let reply = asker.ask(Ask::get(&format!("/v1/transactions/{id}?view=full"))).await?;
+            if reply.status != 200 {
+                return Err(format!("{id} cannot be read: {}", reply.problem()));
+            }
+            let view = reply.json();
+            let mut steps = view["steps"].as_array().into_iter().flatten();
+            if steps.any(|shown| shown["name"] == step.as_str() && shown["by_hand"] == true) {
+                by_hand.entry(id).or_default().insert(step);
+            }
+        }
+        Ok(by_hand)
     }
 
     /// One look at the list.
@@ -69,26 +83,27 @@ impl Operator {
 
     async fn treat(&self, item: &Value, crowd: &Crowd) {
         let (id, asked) = (item["id"].as_str().unwrap_or_default(), &item["attention"]);
-        let (step, direction) = (asked["step"].as_str().unwrap_or_default(), asked["direction"].as_str().unwrap_or_default());
+        let (step, direction) =
+            (asked["step"].as_str().unwrap_or_default(), asked["direction"].as_str().unwrap_or_default());
         let act = self.act(id, step, direction, asked["cause"].as_str().unwrap_or_default());
         let retry = format!("/v1/transactions/{id}/retry");
         let resolve = format!("/v1/transactions/{id}/steps/{step}/resolve");
         let (path, body) = match act {
             Act::Retry => (retry, r#"{"reason":"their system works again"}"#),
-            Act::DoneByHand => {
-                (resolve, r#"{"direction":"call","outcome":"done","reason":"done by hand, they confirmed by telephone"}"#)
-            }
-            Act::GiveUp => {
-                (resolve, r#"{"direction":"compensate","outcome":"refused","reason":"settled with the customer by letter"}"#)
-            }
+            Act::DoneByHand => (
+                resolve,
+                r#"{"direction":"call","outcome":"done","reason":"done by hand, they confirmed by telephone"}"#,
+            ),
+            Act::GiveUp => (
+                resolve,
+                r#"{"direction":"compensate","outcome":"refused","reason":"settled with the customer by letter"}"#,
+            ),
         };
         match crowd.asker.ask(Ask::post(&path, body)).await {
             Ok(reply) if reply.status < 300 => match act {
                 Act::Retry => bump(&self.retried),
                 Act::GiveUp => bump(&self.given_up),
-                Act::DoneByHand => {
-                    self.by_hand.borrow_mut().entry(id.to_owned()).or_default().insert(step.to_owned());
-                }
+                Act::DoneByHand => bump(&self.resolved),
             },
             // It moved on meanwhile, or is just being called: seen again at the next look.
             Ok(reply) if matches!(reply.status, 409 | 503) => {}

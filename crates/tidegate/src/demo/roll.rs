@@ -84,7 +84,8 @@ pub(crate) fn story(line: &Line, by_hand: &BTreeMap<String, BTreeSet<String>>) -
             "tariff-change" => &["network", "records"],
             _ => &["charge", "credit"],
         };
-        story.must = Some(must.iter().filter(|step| !by_hand.contains(**step)).map(|step| (*step).to_owned()).collect());
+        story.must =
+            Some(must.iter().filter(|step| !by_hand.contains(**step)).map(|step| (*step).to_owned()).collect());
     }
     story
 }
@@ -126,9 +127,14 @@ pub(crate) fn compare(acknowledged: &BTreeMap<String, Acknowledged>, roll: &[Lin
             Some(_) => {}
         }
     }
-    let mut twice: Vec<String> =
-        by_key.iter().filter(|(_, lines)| lines.len() > 1).map(|(key, lines)| format!("{key} {} times", lines.len())).collect();
-    twice.extend(by_key.keys().filter(|key| !acknowledged.contains_key(**key)).map(|key| format!("{key}, never submitted")));
+    let mut twice: Vec<String> = by_key
+        .iter()
+        .filter(|(_, lines)| lines.len() > 1)
+        .map(|(key, lines)| format!("{key} {} times", lines.len()))
+        .collect();
+    twice.extend(
+        by_key.keys().filter(|key| !acknowledged.contains_key(**key)).map(|key| format!("{key}, never submitted")),
+    );
     let live: Vec<String> = roll
         .iter()
         .filter(|line| line.state != "ended" || line.outcome.is_none())
@@ -181,8 +187,14 @@ mod tests {
         const LIVE: &str = "everything has ended (TX-2)";
         assert_eq!(failed(&compare(&promised(&[("k1", "tx_1")]), &[])), [LOST]);
         assert_eq!(failed(&compare(&promised(&[("k1", "tx_1")]), &[ended("tx_9", "k1")])), [LOST]);
-        assert_eq!(failed(&compare(&promised(&[("k1", "tx_1")]), &[ended("tx_1", "k1"), ended("tx_2", "k1")])), [TWICE]);
-        assert_eq!(failed(&compare(&promised(&[("k1", "tx_1")]), &[ended("tx_1", "k1"), ended("tx_2", "k2")])), [TWICE]);
+        assert_eq!(
+            failed(&compare(&promised(&[("k1", "tx_1")]), &[ended("tx_1", "k1"), ended("tx_2", "k1")])),
+            [TWICE]
+        );
+        assert_eq!(
+            failed(&compare(&promised(&[("k1", "tx_1")]), &[ended("tx_1", "k1"), ended("tx_2", "k2")])),
+            [TWICE]
+        );
         let mut waiting = ended("tx_1", "k1");
         waiting.state = "waiting".to_owned();
         assert_eq!(failed(&compare(&promised(&[("k1", "tx_1")]), &[waiting])), [LIVE]);

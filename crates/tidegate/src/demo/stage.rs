@@ -135,7 +135,10 @@ impl Stage {
     pub(crate) fn new(keep: Option<&Path>, seed: u64) -> Result<Self, String> {
         let folder = match keep {
             None => Folder::Temporary(
-                tempfile::Builder::new().prefix("tidegate-").tempdir().map_err(|e| format!("cannot make a folder: {e}"))?,
+                tempfile::Builder::new()
+                    .prefix("tidegate-")
+                    .tempdir()
+                    .map_err(|e| format!("cannot make a folder: {e}"))?,
             ),
             Some(path) => {
                 let failed = |e| format!("the folder {}: {e}", path.display());
@@ -294,7 +297,11 @@ async fn wait_for(process: Option<&mut Process>, begun: Instant) -> Result<(), S
 /// Rehearsals that run side by side begin to look at different places.
 fn free_ports(count: u16, from: u16) -> Result<u16, String> {
     let width = u32::from(PORTS.end - PORTS.start - count);
-    let begin = if from == 0 { std::process::id().wrapping_mul(7) % width } else { u32::from(from.saturating_sub(PORTS.start)) };
+    let begin = if from == 0 {
+        std::process::id().wrapping_mul(7) % width
+    } else {
+        u32::from(from.saturating_sub(PORTS.start))
+    };
     let free = |port: u16| TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).is_ok();
     (0..width)
         .map(|n| PORTS.start + ((begin + n) % width) as u16)
@@ -336,7 +343,10 @@ mod tests {
         let Ok(stage) = Stage::new(None, 1) else { panic!("a stage") };
         let text = stage.with_doors(include_str!("participants.yaml"));
         for (place, system) in (1u16..).zip(SYSTEMS) {
-            assert!(text.contains(&format!("      - http://127.0.0.1:{}/{system}\n", stage.stand_port + place)), "{text}");
+            assert!(
+                text.contains(&format!("      - http://127.0.0.1:{}/{system}\n", stage.stand_port + place)),
+                "{text}"
+            );
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use stand::audit::Report;
 
-use super::books::{BySystem, Books, ByDefinition, Money};
+use super::books::{Books, ByDefinition, BySystem, Money};
 use super::crowd::Met;
 use super::operator::Operator;
 use super::roll::{Check, Line};
@@ -76,7 +76,7 @@ impl Clients {
             signals_too_late: met.signals_too_late.get(),
             needed_a_person: operator.seen(),
             retried_by_hand: operator.retried.get(),
-            resolved_by_hand: operator.by_hand().values().map(|steps| steps.len() as u64).sum(),
+            resolved_by_hand: operator.resolved.get(),
             given_up: operator.given_up.get(),
         }
     }
@@ -129,8 +129,19 @@ impl fmt::Display for Summary {
         writeln!(
             f,
             "{:<16}{:>10}{:>11}{:>9}{:>8}{:>11}{:>11}{:>9}{:>9}{:>9}{:>9}{:>8}{:>9}",
-            "DEFINITION", "SUBMITTED", "COMPLETED", "REFUSED", "FAILED", "CANCELLED", "TIMED OUT", "P50", "P99", "CALLS",
-            "EFFECTS", "UNDONE", "REPEATS"
+            "DEFINITION",
+            "SUBMITTED",
+            "COMPLETED",
+            "REFUSED",
+            "FAILED",
+            "CANCELLED",
+            "TIMED OUT",
+            "P50",
+            "P99",
+            "CALLS",
+            "EFFECTS",
+            "UNDONE",
+            "REPEATS"
         )?;
         for line in &self.definitions {
             let aborted = |reason: &str| line.aborted.get(reason).copied().unwrap_or(0);
@@ -164,13 +175,34 @@ impl fmt::Display for Summary {
             )?;
         }
         let c = &self.clients;
-        writeln!(f, "\nclients    {} repeats replayed, {} other bodies under a used key refused", c.repeats_replayed, c.other_bodies_refused)?;
-        writeln!(f, "           {} tries without an answer, {} turned away, all repeated; {} had arrived the first time", c.unanswered, c.shed, c.known_already)?;
-        writeln!(f, "           {} cancels taken, {} too late; {} signals taken, {} repeated, {} too late", c.cancels_taken, c.cancels_too_late, c.signals_taken, c.signals_repeated, c.signals_too_late)?;
-        writeln!(f, "operator   {} needed a person: {} retries, {} resolved by hand, {} undos given up", c.needed_a_person, c.retried_by_hand, c.resolved_by_hand, c.given_up)?;
+        writeln!(
+            f,
+            "\nclients    {} repeats replayed, {} other bodies under a used key refused",
+            c.repeats_replayed, c.other_bodies_refused
+        )?;
+        writeln!(
+            f,
+            "           {} tries without an answer, {} turned away, all repeated; {} had arrived the first time",
+            c.unanswered, c.shed, c.known_already
+        )?;
+        writeln!(
+            f,
+            "           {} cancels taken, {} too late; {} signals taken, {} repeated, {} too late",
+            c.cancels_taken, c.cancels_too_late, c.signals_taken, c.signals_repeated, c.signals_too_late
+        )?;
+        writeln!(
+            f,
+            "operator   {} needed a person: {} retries, {} resolved by hand, {} undos given up",
+            c.needed_a_person, c.retried_by_hand, c.resolved_by_hand, c.given_up
+        )?;
         let e = &self.engine;
         match e.ready_again_ms {
-            Some(ms) => writeln!(f, "engine     killed with -9 at {} live transactions, ready again after {}", e.live_at_kill, milliseconds(ms))?,
+            Some(ms) => writeln!(
+                f,
+                "engine     killed with -9 at {} live transactions, ready again after {}",
+                e.live_at_kill,
+                milliseconds(ms)
+            )?,
             None => writeln!(f, "engine     not killed")?,
         }
         let m = &self.money;

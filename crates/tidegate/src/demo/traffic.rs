@@ -130,26 +130,35 @@ fn arrival(kind: Kind, n: usize, at: Duration, seed: u64, dice: &mut Dice) -> Ar
 pub(crate) fn order(kind: Kind, n: usize, seed: u64, dice: &mut Dice) -> Order {
     let msisdn = match kind {
         Kind::PortOut => format!("4915{:08}", n % 100_000_000),
-        Kind::TopUp | Kind::TariffChange if dice.hits(0.01) => format!("4917{:08}", 70_000 + dice.below(BUSY_SUBSCRIBERS)),
+        Kind::TopUp | Kind::TariffChange if dice.hits(0.01) => {
+            format!("4917{:08}", 70_000 + dice.below(BUSY_SUBSCRIBERS))
+        }
         Kind::TopUp | Kind::TariffChange => format!("4917{:08}", dice.below(SUBSCRIBERS)),
     };
     let definition = kind.definition();
+    // Some who top up wait at a till: their own deadline is shorter than the definition's.
+    let timeout = if kind == Kind::TopUp && dice.hits(0.03) { r#","timeout":"1500ms""# } else { "" };
     let input = match kind {
         Kind::TopUp => {
             let card = if dice.hits(0.04) { "tok_declined" } else { "tok" };
             let (amount, number) = (dice.pick(&AMOUNTS_MINOR), dice.below(1_000_000));
-            format!(r#"{{"msisdn":"{msisdn}","amount_minor":{amount},"currency":"EUR","card_token":"{card}_{number}"}}"#)
+            format!(
+                r#"{{"msisdn":"{msisdn}","amount_minor":{amount},"currency":"EUR","card_token":"{card}_{number}"}}"#
+            )
         }
         Kind::TariffChange => format!(r#"{{"msisdn":"{msisdn}","tariff":"{}"}}"#, dice.pick(&TARIFFS)),
         Kind::PortOut => {
-            format!(r#"{{"msisdn":"{msisdn}","port_request_id":"pr-{seed}-{n}","recipient":"NET{:02}"}}"#, dice.below(100))
+            format!(
+                r#"{{"msisdn":"{msisdn}","port_request_id":"pr-{seed}-{n}","recipient":"NET{:02}"}}"#,
+                dice.below(100)
+            )
         }
     };
     Order {
         kind,
         key: format!("subscriber/{msisdn}"),
         idempotency_key: format!("{definition}-{seed}-{n}"),
-        body: format!(r#"{{"definition":"{definition}","input":{input}}}"#),
+        body: format!(r#"{{"definition":"{definition}","input":{input}{timeout}}}"#),
     }
 }
 

@@ -194,7 +194,12 @@ async fn fates(args: &Args, stage: &mut Stage, crowd: &Crowd) -> Result<Fates, S
         fates.ready_again.push(ready);
         if said.elapsed() > Duration::from_secs(5) {
             said = Instant::now();
-            eprintln!("{round} of {} kills, {} acknowledged, {} wrong", args.rounds, crowd.acknowledged_count(), crowd.met.wrong.get());
+            eprintln!(
+                "{round} of {} kills, {} acknowledged, {} wrong",
+                args.rounds,
+                crowd.acknowledged_count(),
+                crowd.met.wrong.get()
+            );
         }
     }
     Ok(fates)
@@ -232,7 +237,12 @@ impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |took: Option<u64>| took.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms"));
         writeln!(f, "kills       {} under load, {} more while it was starting", self.kills, self.kills_while_starting)?;
-        writeln!(f, "ready again after {} in the median, {} at most", ms(self.ready_again_ms_median), ms(self.ready_again_ms_max))?;
+        writeln!(
+            f,
+            "ready again after {} in the median, {} at most",
+            ms(self.ready_again_ms_median),
+            ms(self.ready_again_ms_max)
+        )?;
         writeln!(
             f,
             "clients     {} acknowledged; {} tries without an answer, all repeated; {} had arrived the first time",
@@ -241,7 +251,11 @@ impl fmt::Display for Told {
         let outcomes: Vec<String> = self.outcomes.iter().map(|(name, count)| format!("{count} {name}")).collect();
         writeln!(f, "outcomes    {}", outcomes.join(", "))?;
         let a = &self.audited;
-        writeln!(f, "audit       {} effects, {} undos, {} repeats in {} rows\n", a.effects, a.undoes, a.repeats, a.rows)?;
+        writeln!(
+            f,
+            "audit       {} effects, {} undos, {} repeats in {} rows\n",
+            a.effects, a.undoes, a.repeats, a.rows
+        )?;
         for check in &self.checks {
             writeln!(f, "{:<8}{}: {}", if check.passed { "ok" } else { "FAILED" }, check.name, check.detail)?;
         }

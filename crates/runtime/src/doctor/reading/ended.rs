@@ -42,11 +42,7 @@ pub(in super::super) fn segments(dir: &Path) -> Result<Vec<(u32, PathBuf)>, Unre
 }
 
 /// Hands every record that verifies over. What does not is passed by: the inspection has told of it.
-pub(in super::super) fn for_each(
-    id: u32,
-    path: &Path,
-    mut visit: impl FnMut(&Ended<'_>),
-) -> Result<(), Unreadable> {
+pub(in super::super) fn for_each(id: u32, path: &Path, mut visit: impl FnMut(&Ended<'_>)) -> Result<(), Unreadable> {
     let read = |file: &File, into: &mut [u8], at: u64| -> Result<(), Unreadable> {
         file.read_exact_at(into, at).map_err(|error| Unreadable::new(path, at, format!("cannot be read: {error}")))
     };
@@ -60,7 +56,11 @@ pub(in super::super) fn for_each(
     let mut fields = Fields(&header);
     let head = (fields.u64(), fields.u32(), fields.u32());
     if head != (Some(MAGIC), Some(VERSION), Some(id)) {
-        return Err(Unreadable::new(path, 0, format!("this is not history segment {id} of format 1, the only one known")));
+        return Err(Unreadable::new(
+            path,
+            0,
+            format!("this is not history segment {id} of format 1, the only one known"),
+        ));
     }
     let mut at = HEADER as u64;
     let mut body = Vec::new();

@@ -55,13 +55,13 @@ pub(in super::super) fn checkpoints(dir: &Path) -> Result<Vec<Result<Checkpoint,
         let digits = name.strip_prefix("checkpoint-").unwrap_or_default();
         digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
     });
-    Ok(manifests.map(|name| Checkpoint::read(dir.join(name))).collect())
+    Ok(manifests.map(|name| Checkpoint::read(&dir.join(name))).collect())
 }
 
 impl Checkpoint {
-    fn read(path: PathBuf) -> Result<Self, Unreadable> {
-        let bytes = fs::read(&path).map_err(Unreadable::io(&path))?;
-        let wrong = |offset, what: &str| Unreadable::new(&path, offset, what);
+    fn read(path: &Path) -> Result<Self, Unreadable> {
+        let bytes = fs::read(path).map_err(Unreadable::io(path))?;
+        let wrong = |offset, what: &str| Unreadable::new(path, offset, what);
         let (body, hash) = bytes.split_last_chunk::<16>().ok_or_else(|| wrong(0, "too short for a checkpoint"))?;
         if xxh3_128(body).to_le_bytes() != *hash {
             return Err(wrong(0, "the checkpoint does not match its hash"));
@@ -71,7 +71,7 @@ impl Checkpoint {
         if head != (Some(MANIFEST_MAGIC), Some(VERSION)) {
             return Err(wrong(0, "this is no checkpoint of format 1, the only one known here"));
         }
-        Self::decode(&mut fields, path.clone()).ok_or_else(|| wrong(12, "the checkpoint's fields do not add up"))
+        Self::decode(&mut fields, path.to_path_buf()).ok_or_else(|| wrong(12, "the checkpoint's fields do not add up"))
     }
 
     fn decode(fields: &mut Fields<'_>, path: PathBuf) -> Option<Self> {
@@ -90,7 +90,7 @@ impl Checkpoint {
 
     /// Finds its rows; every section and the chain of each segment is verified on the way.
     pub(in super::super) fn rows(&self) -> Result<Rows, Unreadable> {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let dir = self.path.parent().unwrap_or_else(|| Path::new("."));
         let mut rows = Rows::default();
         for part in &self.segments {
             let path = dir.join(format!("rows-{:08x}.seg", part.id));
@@ -115,8 +115,7 @@ impl Rows {
             if (head.0, head.1) != (Some(SECTION_MAGIC), Some(part.id)) {
                 return Err(wrong("no section of this segment begins here"));
             }
-            let (body, _records, hash) =
-                (fields.u32().unwrap_or(0), fields.u32(), fields.u64().unwrap_or_default());
+            let (body, _records, hash) = (fields.u32().unwrap_or(0), fields.u32(), fields.u64().unwrap_or_default());
             if u64::from(body) > part.len - at - SECTION_HEADER as u64 {
                 return Err(wrong("a section reaches past the checkpoint's end"));
             }

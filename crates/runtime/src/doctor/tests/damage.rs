@@ -108,7 +108,10 @@ fn a_journal_cut_short() {
     }
     let report = look(&scene);
     let found = wrong(&report, "state.replay");
-    assert!(found.what.contains("before the checkpoint's") || found.what.contains("before the snapshot's"), "{found:?}");
+    assert!(
+        found.what.contains("before the checkpoint's") || found.what.contains("before the snapshot's"),
+        "{found:?}"
+    );
     assert!(found.place.contains("partition "), "{found:?}");
 }
 
@@ -191,12 +194,17 @@ fn a_checkpoint_deleted_behind_a_trimmed_journal() {
 }
 
 #[test]
-fn no_bit_of_the_store_changes_unnoticed() {
+fn no_bit_changes_unnoticed() {
     let scene = stopped();
     assert!(look(&scene).is_well());
     let notes = look(&scene).findings.len();
-    for path in of_the_store(&scene) {
+    let journal = journal::inspect::inspect(&scene.data().join("journal")).expect("inspected");
+    let used = journal.files.iter().map(|file| (scene.data().join("journal").join(&file.name), file.used_bytes));
+    let whole = of_the_store(&scene).into_iter().map(|path| {
         let bytes = std::fs::metadata(&path).expect("its length").len();
+        (path, bytes)
+    });
+    for (path, bytes) in whole.chain(used).filter(|(_, bytes)| *bytes > 0) {
         for part in 0..2 {
             // Spread over the file, at places that no structure favours.
             let offset = (bytes * (2 * part + 1) / 4 + 13 * part) % bytes;
@@ -216,12 +224,17 @@ fn newest(scene: &Scene, partition: u16) -> rows::Checkpoint {
 }
 
 /// Makes another checkpoint at the same place, with some rows changed, as no node would.
-fn forge(scene: &Scene, partition: u16, hash: Option<[u8; 16]>, change: impl Fn(&mut Transaction) -> Option<bool>) -> u64 {
+fn forge(
+    scene: &Scene,
+    partition: u16,
+    hash: Option<[u8; 16]>,
+    change: impl Fn(&mut Transaction) -> Option<bool>,
+) -> u64 {
     let checkpoint = newest(scene, partition);
     let before = wire::checkpoint::read(model::PartitionId(partition), &checkpoint.meta).expect("a frame");
     let dir = scene.data().join(format!("state/p{partition:04}"));
     let (log, _) = StateLog::open(&dir, store::statelog::Settings::default()).expect("opened");
-    let mut job = log.begin(checkpoint.seq, hash.unwrap_or(checkpoint.batch_hash), checkpoint.meta.clone());
+    let mut job = log.begin(checkpoint.seq, hash.unwrap_or(checkpoint.batch_hash), checkpoint.meta);
     let mut changed = 0;
     log.for_each_row(|key, row| {
         let mut tx = wire::row::read(row, |hash| before.plans.find(hash)).expect("a row");
@@ -355,6 +368,14 @@ fn history_lost() {
 
 /// Reads all of history and writes it anew; `change` may give a record more or less, or another row.
 fn rewrite(scene: &Scene, change: impl Fn(usize, &mut Transaction) -> usize) {
+    rewrite_in(scene, store::history::Settings::default(), change);
+}
+
+fn rewrite_in(
+    scene: &Scene,
+    settings: store::history::Settings,
+    change: impl Fn(usize, &mut Transaction) -> usize,
+) -> History {
     let dir = scene.data().join("history");
     let mut records = Vec::new();
     for (id, path) in ended::segments(&dir).expect("listed") {
@@ -368,7 +389,7 @@ fn rewrite(scene: &Scene, change: impl Fn(usize, &mut Transaction) -> usize) {
     for path in scene.named("history/") {
         std::fs::remove_file(path).expect("removed");
     }
-    let (history, _) = History::open(&dir, store::history::Settings::default()).expect("opened");
+    let (history, _) = History::open(&dir, settings).expect("opened");
     let mut block = history.take_block();
     for (n, (fields, row)) in records.iter().enumerate() {
         let (id, idempotency, key, began_at_us, ended_at_us, definition, [state, outcome, reason]) = *fields;
@@ -379,12 +400,41 @@ fn rewrite(scene: &Scene, change: impl Fn(usize, &mut Transaction) -> usize) {
         wire::row::write(&tx, &plan, &mut row);
         for _ in 0..times {
             let (tags, row) = (&[][..], row.as_slice());
-            let record = Record { id, idempotency, key, began_at_us, ended_at_us, definition, state, outcome, reason, tags, row };
+            let record = Record {
+                id,
+                idempotency,
+                key,
+                began_at_us,
+                ended_at_us,
+                definition,
+                state,
+                outcome,
+                reason,
+                tags,
+                row,
+            };
             assert!(block.push(&record));
         }
+        if n % 25 == 24 {
+            put(&history, std::mem::replace(&mut block, history.take_block()));
+        }
     }
-    let position = history.append(block).expect("taken");
-    history.flush_to_disk(position).expect("flushed");
+    if !block.is_empty() {
+        put(&history, block);
+    }
+    history.flush_to_disk(history.position()).expect("flushed");
+    history
+}
+
+fn put(history: &History, mut block: store::history::Block) {
+    for _ in 0..1_000 {
+        match history.append(block) {
+            Ok(_) => return,
+            Err(not) => block = not.block,
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("history took nothing for ten seconds");
 }
 
 #[test]
@@ -416,6 +466,43 @@ fn an_aborted_transaction_with_a_step_not_undone() {
     let found = wrong(&report, "history.undone");
     assert!(found.what.contains("TX-3") && found.what.contains("\"debit\""), "{found:?}");
     assert!(found.place.starts_with("tx_"), "{found:?}");
+}
+
+#[test]
+fn what_retention_dropped_is_not_missed_and_a_side_file_is_verified() {
+    let scene = stopped();
+    let settings = store::history::Settings { segment_records_max: 50, ..store::history::Settings::default() };
+    let mut ends = std::sync::Mutex::new(Vec::new());
+    let history = rewrite_in(&scene, settings, |_, tx| {
+        ends.lock().expect("alone").push(tx.ended_at.0);
+        1
+    });
+    let ends = ends.get_mut().expect("alone");
+    ends.sort_unstable();
+    // A full segment is sealed on a thread of its own, and only then can be dropped.
+    let cutoff_us = ends[ends.len() / 2];
+    let mut dropped = 0;
+    for _ in 0..1_000 {
+        dropped += history.drop_ended_before(cutoff_us).expect("dropped").segments;
+        if dropped > 0 && !scene.named("history/").iter().all(|path| !path.to_string_lossy().ends_with(".idx")) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(dropped > 0, "nothing was dropped");
+    drop(history);
+    let report = look(&scene);
+    assert!(report.is_well());
+    assert!(count(&report, "history.once", "records") < scene.ended.len() as u64);
+    assert!(count(&report, "history.once", "records") > 0);
+
+    let mut sides = scene.named("history/").into_iter().filter(|path| path.to_string_lossy().ends_with(".idx"));
+    let side = sides.next().expect("a side file");
+    flip(&side, std::fs::metadata(&side).expect("its length").len() / 2);
+    let report = look(&scene);
+    let found = wrong(&report, "history.files");
+    assert!(found.place.contains(&file_name(&side)), "{found:?}");
+    assert_eq!(sick(&report), ["history.files"]);
 }
 
 #[test]

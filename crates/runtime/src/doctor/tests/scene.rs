@@ -178,13 +178,15 @@ impl Scene {
     /// Ends transactions until the process is killed.
     pub(super) fn for_ever(&mut self, dir: &Path) {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
-        std::fs::write(dir.join("started"), "").expect("written");
         for round in 0.. {
             let orders = (0..40).map(|n| {
                 let to = if n % 4 == 0 { "nobody" } else { "bob" };
                 transfer(&format!("{since}-{round}-{n}"), &format!("a{n}"), to)
             });
             self.end(orders.collect());
+            if round == 0 {
+                std::fs::write(dir.join("started"), "").expect("written");
+            }
         }
     }
 
@@ -235,7 +237,8 @@ impl Scene {
             let mut waits = Vec::new();
             for order in orders {
                 let engine = engine.clone();
-                waits.push(tokio::spawn(async move { engine.submit(order, Duration::from_secs(20), Until::End).await }));
+                waits
+                    .push(tokio::spawn(async move { engine.submit(order, Duration::from_secs(20), Until::End).await }));
             }
             let mut ended = Vec::new();
             for wait in waits {

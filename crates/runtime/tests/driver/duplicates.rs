@@ -1,0 +1,76 @@
+//! The same submission many times at once: one transaction, whatever overtakes whatever.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use runtime::{Refusal, Until};
+
+use crate::world::{self, Bank, Mood, WAIT};
+
+const AT_ONCE: usize = 64;
+const KEYS: usize = 40;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn racing_duplicates_begin_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bank = Bank::new(Mood::Well);
+    let engine = world::start(dir.path(), &bank);
+    world::apply(&engine).await;
+    for round in 0..2 {
+        for n in 0..KEYS {
+            let key = format!("k{n}");
+            let all: Vec<_> = (0..AT_ONCE)
+                .map(|one| {
+                    let (engine, order) = (engine.clone(), world::transfer(&key));
+                    let wait = if one % 3 == 0 { Duration::ZERO } else { WAIT };
+                    tokio::spawn(async move { engine.submit(order, wait, Until::End).await })
+                })
+                .collect();
+            let mut ids = HashSet::new();
+            let mut new = 0;
+            for one in all {
+                let answer = one.await.expect("joined").expect("accepted");
+                ids.insert(answer.id);
+                new += usize::from(!answer.replayed);
+                assert!(world::text(&answer).starts_with(&format!("{key} ")), "{:?}", world::text(&answer));
+            }
+            assert_eq!(ids.len(), 1, "{key} in round {round}");
+            assert_eq!(new, usize::from(round == 0), "{key} in round {round}");
+            let other = engine.submit(world::order("transfer", &key, &key, "other"), WAIT, Until::End).await;
+            assert!(matches!(other, Err(Refusal::KeyReused { first }) if ids.contains(&first)), "{other:?}");
+        }
+    }
+    let done = bank.done();
+    assert_eq!(done.len(), 2 * KEYS);
+    assert!(done.values().all(|count| *count == 1), "{done:?}");
+    world::end(engine);
+}
+
+/// Waves in which a transaction may end while its duplicates are still on their way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn duplicates_that_come_while_it_ends_find_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let bank = Bank::new(Mood::Well);
+    let engine = world::start(dir.path(), &bank);
+    world::apply(&engine).await;
+    let all: Vec<_> = (0..6_000)
+        .map(|n| {
+            let engine = engine.clone();
+            let order = world::transfer(&format!("k{}", n / 8));
+            tokio::spawn(async move {
+                // Spread over the life of the others.
+                for _ in 0..n % 8 * 3 {
+                    tokio::task::yield_now().await;
+                }
+                engine.submit(order, WAIT, Until::Outcome).await
+            })
+        })
+        .collect();
+    for one in all {
+        one.await.expect("joined").expect("accepted");
+    }
+    let done = bank.done();
+    assert_eq!(done.len(), 2 * 750);
+    assert!(done.values().all(|count| *count == 1), "{:?}", done.iter().find(|(_, count)| **count > 1));
+    world::end(engine);
+}
