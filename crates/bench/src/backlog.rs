@@ -149,7 +149,11 @@ fn one(args: &Args) -> Result<Figures, String> {
     load.run_until(|_| watch() >= args.parked)?;
     let drain_s = drain_began.elapsed().as_secs_f64();
     others.end(&load)?;
+    if let Some(why) = load.last_refusal() {
+        eprintln!("backlog: the others were refused meanwhile, at last with \"{why}\"");
+    }
     figures.put("draining_tx_per_s", draining.tx_per_s);
+    figures.put("draining_refused", load.refused() as f64);
     figures.put("drain_s", drain_s);
     figures.put("drain_tx_per_s", (args.parked - from) as f64 / drain_s.max(1e-3));
     figures.put("drain_in_flight_max", f64::from(in_flight_max));

@@ -80,6 +80,10 @@ impl ClosedLoop {
         self.0.refused.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn last_refusal(&self) -> Option<String> {
+        self.0.last_refusal.lock().ok().map(|why| why.clone()).filter(|why| !why.is_empty())
+    }
+
     /// Where another loop may go on, once this one has ended.
     pub(crate) fn next(&self) -> u64 {
         self.0.next.load(Ordering::Relaxed).min(self.0.end)
@@ -110,7 +114,7 @@ impl ClosedLoop {
             if done != moved.0 {
                 moved = (done, Instant::now());
             } else if moved.1.elapsed() > STALLED {
-                let why = self.0.last_refusal.lock().map(|why| why.clone()).unwrap_or_default();
+                let why = self.last_refusal().unwrap_or_default();
                 return Err(format!(
                     "nothing was done for {} s; {done} before, last refusal: \"{why}\"",
                     STALLED.as_secs()
@@ -187,7 +191,7 @@ fn submit(shared: &Arc<Shared>, n: u64) {
 fn put_back(shared: &Shared, n: u64, refusal: &Refusal) {
     shared.refused.fetch_add(1, Ordering::Relaxed);
     if let Ok(mut last) = shared.last_refusal.lock() {
-        *last = format!("{refusal:?}");
+        *last = refusal.to_string();
     }
     if let Ok(mut again) = shared.again.lock() {
         again.push(n);

@@ -57,7 +57,7 @@ pub(crate) fn print(bench: &str, settings: &[(&str, String)], runs: &[Figures], 
     for (name, value) in settings {
         println!("  {name:<24} {value}");
     }
-    println!("  {:<24} {:>14}   {}", "", "median", "runs");
+    println!("  {:<24} {:>14}   runs", "", "median");
     for name in names {
         let each: Vec<String> = runs.iter().filter_map(|r| r.get(name)).map(shown).collect();
         println!("  {name:<24} {:>14}   {}", shown(median(name)), each.join("  "));

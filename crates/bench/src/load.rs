@@ -44,7 +44,7 @@ pub(crate) fn play(to: SocketAddr, clients: u64, time: Duration, rate: u64) -> R
     local.block_on(&runtime, async {
         let all: Vec<_> = (0..clients)
             .map(|n| {
-                let pace = (rate > 0).then(|| (n, clients, rate));
+                let pace = (rate > 0).then_some((n, clients, rate));
                 tokio::task::spawn_local(client(to, Rc::clone(&measured), from, until, pace))
             })
             .collect();

@@ -88,7 +88,7 @@ fn one(args: &Args, n: usize) -> Result<Figures, String> {
         Ok((number(&measured, "tx_per_s")?, number(&measured, "latency_ms_p99")?, cpu))
     };
     // Who goes first alternates, so that a drift of the machine favours nobody.
-    let bare = if n % 2 == 0 {
+    let bare = if n.is_multiple_of(2) {
         measure_node(&mut figures)?;
         measure_bare()?
     } else {
@@ -166,7 +166,7 @@ fn ndjson(args: &Args, address: SocketAddr) -> Result<f64, String> {
                         saga::body(n, &mut line);
                         // The key goes into the same object.
                         body.extend_from_slice(&line[..line.len() - 1]);
-                        let _ = write!(body, ",\"idempotency_key\":\"nd-{n}\"}}\n");
+                        let _ = writeln!(body, ",\"idempotency_key\":\"nd-{n}\"}}");
                     }
                     let answer = ask(address, "POST /v1/transactions/batch", &body)?;
                     if !answer.starts_with("HTTP/1.1 200") || answer.contains("\"problem\"") {

@@ -28,8 +28,8 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 use tape::Tape;
 use world::{Flying, World, json};
 
-/// Enough to find each of the planted bugs that were tried, in about ten seconds.
-const CASES: u32 = 12_000;
+/// Enough to find each of the planted bugs that were tried, in a few seconds.
+const CASES: u32 = 800;
 
 #[test]
 fn whatever_happens() {

@@ -50,7 +50,7 @@ impl Engine {
     /// Opens the data directory, replays, and starts the workers. Returns when it may take work.
     pub fn start(settings: Settings, components: Components) -> Result<Self, StartError> {
         let Components { renderer, serve } = components;
-        crate::start::start(settings, renderer, serve)
+        crate::start::start(settings, renderer, serve.as_ref())
     }
 
     /// Begins a transaction and waits for it, at most `wait`. Zero: answers as soon as it is accepted.

@@ -67,13 +67,11 @@ impl Shared {
         let tables = self.tables();
         let now = self.clock.now();
         let reports = self.load.lock().report(now);
-        let parked = self.parked.lock();
         reports
             .into_iter()
             .filter_map(|report| {
                 let place = *tables.places.get(&report.name)?;
                 let declared = &tables.participants[place as usize];
-                let waiting: u64 = parked.values().filter_map(|by| by.get(&place)).sum();
                 Some(ParticipantReport {
                     name: report.name.to_string(),
                     owner: declared.spec.owner.as_ref().map(ToString::to_string),
@@ -82,8 +80,8 @@ impl Shared {
                     limit: report.limit,
                     max_per_second: declared.spec.limits.max_per_second,
                     in_flight: report.in_flight,
-                    backlog: report.backlog + waiting,
-                    parked: waiting,
+                    backlog: report.backlog + report.parked,
+                    parked: report.parked,
                     done_per_s: report.done_per_s,
                     p99_ms: report.p99_ms,
                     why: report.why,

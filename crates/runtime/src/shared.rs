@@ -53,9 +53,8 @@ pub(crate) struct Shared {
     pub(crate) has_failed: AtomicBool,
     /// Parked calls of the node, by participant.
     pub(crate) parked_calls: Mutex<BTreeMap<u32, u64>>,
-    /// By worker: live transactions by plan, parked calls by participant, and the oldest by what it waits for.
+    /// By worker: live transactions by plan, and the oldest by what it waits for.
     pub(crate) running: Mutex<BTreeMap<usize, BTreeMap<PlanHash, u64>>>,
-    pub(crate) parked: Mutex<BTreeMap<usize, BTreeMap<u32, u64>>>,
     pub(crate) ages: Mutex<BTreeMap<usize, Ages>>,
 }
 

@@ -62,7 +62,7 @@ fn failed(what: &str, e: impl std::fmt::Display) -> StartError {
     StartError(format!("{what}: {e}"))
 }
 
-pub(crate) fn start(settings: Settings, renderer: Renderer, serve: Option<Serve>) -> Result<Engine, StartError> {
+pub(crate) fn start(settings: Settings, renderer: Renderer, serve: Option<&Serve>) -> Result<Engine, StartError> {
     if settings.workers == 0 || settings.partitions == 0 || settings.partitions > model::id::PARTITIONS_MAX {
         return Err(StartError(format!(
             "workers is {} and partitions is {}; both must be at least 1, partitions at most {}",
@@ -131,7 +131,6 @@ pub(crate) fn start(settings: Settings, renderer: Renderer, serve: Option<Serve>
         has_failed: AtomicBool::new(false),
         parked_calls: Mutex::default(),
         running: Mutex::default(),
-        parked: Mutex::default(),
         ages: Mutex::default(),
         settings,
     });
@@ -158,12 +157,16 @@ pub(crate) fn start(settings: Settings, renderer: Renderer, serve: Option<Serve>
         .map_err(|e| failed("the journal", e))?;
     let journal: Arc<dyn journal::Journal> = Arc::new(journal);
     *shared.journal.write() = Some(Arc::clone(&journal));
+    // Every life leaves segments behind that the next start reads whole, however little is in them. They count as written,
+    // so that a node that dies young again and again makes checkpoints all the same.
+    let left = journal.figures().live_segments * journal_settings(&shared.settings).segment_bytes;
+    shared.numbers.journal_bytes.store(left, std::sync::atomic::Ordering::Relaxed);
     let engine = Engine { shared: Arc::clone(&shared), threads: Arc::new(Threads::default()) };
     let mut hosts: Vec<Option<Host>> = hosts.into_iter().map(Some).collect();
     for index in 0..workers {
         let mine: Vec<Host> =
             partitions_of(index, workers, identity.partitions).filter_map(|p| hosts[usize::from(p)].take()).collect();
-        let thread = spawn(index, &engine, Arc::clone(&journal), mine, serve.clone())?;
+        let thread = spawn(index, &engine, Arc::clone(&journal), mine, serve.cloned())?;
         engine.threads.workers.lock().push(thread);
     }
     Ok(engine)

@@ -235,3 +235,36 @@ fn a_restart_loses_where_a_call_went() {
         "#]],
     );
 }
+
+/// TX-4: the process ended between the freeing of a lock and its handing on.
+#[test]
+fn a_lock_that_was_freed_before_a_restart_goes_to_the_oldest() {
+    check(
+        "
+            saga lock=balance
+            a@pay POST undo
+        ",
+        "
+            begin t1
+            begin t2
+            begin t3
+            grants wait
+            t1.a: done
+            restart
+            grants go
+            t2.a: done
+            t3.a: done
+        ",
+        expect![[r#"
+            begin t1                     call a#1
+            begin t2
+            begin t3
+            grants wait
+            t1.a: done                   t1 completed; t1 ended
+            restart
+            grants go                    t2 call a#1
+            t2.a: done                   t2 completed; t2 ended; t3 call a#1
+            t3.a: done                   t3 completed; t3 ended
+        "#]],
+    );
+}

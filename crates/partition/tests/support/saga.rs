@@ -10,6 +10,8 @@
 //! ```
 //! The participants are always the same; [`PARTICIPANTS`] says what each promises.
 
+use std::sync::OnceLock;
+
 use definition::{Known, SourceFile, check};
 use plan::{Participant, Saga};
 
@@ -84,16 +86,21 @@ input:
 
 /// The participants, in the order of [`PARTICIPANTS`].
 pub(crate) fn participants() -> Vec<Participant> {
-    let checked = check(&[participants_file()], &Known::default());
-    assert!(!checked.has_errors(), "{:#?}", checked.diagnostics);
-    checked.participants.into_iter().map(|p| p.participant).collect()
+    static CHECKED: OnceLock<Vec<Participant>> = OnceLock::new();
+    let once = || {
+        let checked = check(&[participants_file()], &Known::default());
+        assert!(!checked.has_errors(), "{:#?}", checked.diagnostics);
+        checked.participants.into_iter().map(|p| p.participant).collect()
+    };
+    CHECKED.get_or_init(once).clone()
 }
 
 /// Compiles the notation.
 pub(crate) fn saga(text: &str) -> Saga {
     let yaml = to_yaml(text);
     let file = SourceFile { path: "story.yaml".into(), text: yaml.clone() };
-    let checked = check(&[participants_file(), file], &Known::default());
+    let participants = participants().into_iter().map(|p| (p.name.clone(), p)).collect();
+    let checked = check(&[file], &Known { participants, complete: true });
     assert!(!checked.has_errors(), "{yaml}\n{:#?}", checked.diagnostics);
     checked.sagas.into_iter().next().expect("one saga").plan
 }

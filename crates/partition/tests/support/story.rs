@@ -8,6 +8,7 @@
 //! pass 5s                    time passes; what is due happens at its time
 //! hold P, free P, gone P, back P    a participant is held, has room, is not declared, is declared again
 //! park [undo] STEP           the load manager gives an outstanding call back
+//! grants wait, grants go     a freed lock is handed on later, at once
 //! takes back                 from here on it takes withdrawn calls back
 //! cancel, retry, resolve [undo] STEP done|refused [JSON], signal NAME KEY JSON    [of NAME]
 //! poison, heal               looking anything up panics, or no longer
@@ -85,6 +86,13 @@ fn tell(world: &mut World, line: &str) -> Result<(), partition::Rejected> {
             let call = outstanding(world, &rest.join(" "));
             world.flying.retain(|f| f.call != call);
             world.propose(Command::Park(call)).map(|_| ())
+        }
+        ["grants", how] => {
+            world.prompt = *how == "go";
+            if world.prompt {
+                world.follow_up();
+            }
+            Ok(())
         }
         ["takes", "back"] => {
             world.takes_back = true;

@@ -387,12 +387,10 @@ impl Worker {
 
     fn tell_gauges(&mut self) {
         let mut running = std::collections::BTreeMap::new();
-        let mut parked = std::collections::BTreeMap::<u32, u64>::new();
         let mut ages = crate::shared::Ages::new();
         for host in &self.hosts {
             let partition = &host.leader.partition;
             for (participant, queue) in &host.parked {
-                *parked.entry(*participant).or_default() += queue.len() as u64;
                 let first = queue.front().and_then(|call| partition.get(call.tx));
                 if let (Some(tx), Some(declared)) = (first, self.tables.participants.get(*participant as usize)) {
                     older(&mut ages, "participant", &declared.spec.name, tx.began_at);
@@ -416,7 +414,6 @@ impl Worker {
             }
         }
         self.shared.running.lock().insert(self.index, running);
-        self.shared.parked.lock().insert(self.index, parked);
         self.shared.ages.lock().insert(self.index, ages);
     }
 

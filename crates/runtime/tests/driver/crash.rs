@@ -12,8 +12,8 @@ use runtime::{Engine, Filter, Settings, Until};
 use crate::world::{self, Bank, Mood, WAIT};
 
 const CHILD: &str = "TIDEGATE_TEST_CHILD_DIR";
-const KILLS: usize = 2;
-const ACKNOWLEDGED_BEFORE_KILL: usize = 200;
+const KILLS: usize = 4;
+const ACKNOWLEDGED_BEFORE_KILL: usize = 400;
 
 /// Checkpoints, trimming and eviction all the time.
 fn settings(dir: &Path) -> Settings {

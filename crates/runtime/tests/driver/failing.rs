@@ -47,6 +47,7 @@ async fn a_worker_that_panics_fails_the_node_loudly_and_a_restart_goes_on() {
         matches!(answer, Err(Refusal::Unavailable { accepted: runtime::refusal::Accepted::Unknown, .. })),
         "{answer:?}"
     );
+    world::until("the node has failed", || engine.failure().is_some()).await;
     let failure = engine.failure().expect("the node has failed");
     assert!(failure.contains("panicked"), "{failure}");
     assert!(matches!(engine.readiness(), Readiness::NotReady(why) if why.contains("panicked")));

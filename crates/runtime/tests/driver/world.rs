@@ -172,7 +172,7 @@ impl Bank {
         if mood == Mood::Down as u8 {
             return Reply::NotSent { why: NotSent::ConnectRefused, detail: "down".into() };
         }
-        if mood == Mood::Shaky as u8 && n % 4 == 0 {
+        if mood == Mood::Shaky as u8 && n.is_multiple_of(4) {
             return Reply::Cut { detail: "cut".into() };
         }
         let refused = path.starts_with("/credits/nobody");
@@ -297,6 +297,6 @@ pub(crate) fn number(engine: &Engine, name: &str) -> u64 {
     let family = families.iter().find(|family| family.name == name).expect("a family");
     match &family.samples[0].1 {
         runtime::report::SampleValue::Number(n) => *n as u64,
-        other => panic!("{other:?}"),
+        other @ runtime::report::SampleValue::Histogram { .. } => panic!("{other:?}"),
     }
 }
