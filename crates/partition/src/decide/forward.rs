@@ -18,12 +18,32 @@ type Kept = Option<Arc<Value>>;
 
 /// How deep a kept value may be nested: what the journal's format can read back.
 const NESTING_MAX: usize = 64;
+/// Bytes that the results of a step, or the output, may take: an entry must fit a batch with room to spare.
+const KEPT_BYTES_MAX: usize = 256 << 10;
 
-fn nests_within(value: &Value, levels: usize) -> bool {
+/// Whether a value may be kept: `None`, or what is wrong with it.
+fn unfit(value: &Value) -> Option<&'static str> {
+    match weight(value, NESTING_MAX) {
+        None => Some("is nested too deep"),
+        Some(bytes) if bytes > KEPT_BYTES_MAX => Some("takes more than 256 KiB"),
+        Some(_) => None,
+    }
+}
+
+/// About how many bytes a value takes; `None` if it is nested deeper than `levels`.
+fn weight(value: &Value, levels: usize) -> Option<usize> {
     match value {
-        Value::List(items) => levels > 0 && items.iter().all(|item| nests_within(item, levels - 1)),
-        Value::Map(map) => levels > 0 && map.iter().all(|(_, member)| nests_within(member, levels - 1)),
-        _ => true,
+        Value::List(items) => {
+            let deeper = levels.checked_sub(1)?;
+            items.iter().try_fold(2, |sum, item| Some(sum + 1 + weight(item, deeper)?))
+        }
+        Value::Map(map) => {
+            let deeper = levels.checked_sub(1)?;
+            map.iter().try_fold(2, |sum, (name, member)| Some(sum + 2 + name.len() + weight(member, deeper)?))
+        }
+        Value::Text(text) => Some(2 + text.len()),
+        Value::Number(model::Number::Decimal(text)) => Some(text.len()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Some(10),
     }
 }
 
@@ -67,12 +87,14 @@ impl Decider<'_> {
             None => None,
             Some(template) => {
                 match self.seeing(None, None, None, |scope| plan::render::render_value(template, scope)) {
-                    Ok(value) if nests_within(&value, NESTING_MAX) => Some(Arc::new(value)),
                     // Everything is done, and no person could do more: it is completed, and says what is missing.
-                    Ok(_) => {
-                        cause = Some(Cause { step: None, detail: "the output is nested too deep".into() });
-                        None
-                    }
+                    Ok(value) => match unfit(&value) {
+                        None => Some(Arc::new(value)),
+                        Some(what) => {
+                            cause = Some(Cause { step: None, detail: format_compact!("the output {what}") });
+                            None
+                        }
+                    },
                     Err(e) => {
                         let detail = format_compact!("the output cannot be made: {e}");
                         cause = Some(Cause { step: None, detail });
@@ -249,8 +271,8 @@ impl Decider<'_> {
             }
         });
         let kept = model::Map::from_members(members).map(Value::Map);
-        if kept.as_ref().is_some_and(|kept| !nests_within(kept, NESTING_MAX)) {
-            return Err((None, "the result is nested too deep".into()));
+        if let Some(what) = kept.as_ref().and_then(unfit) {
+            return Err((None, format_compact!("the result {what}")));
         }
         let kept = kept.map(Arc::new);
         match missing {
