@@ -187,45 +187,54 @@ pub(crate) fn replay(
             starts.insert(r.partition.id.0, journal::Start { seq: r.partition.seq, hash: r.hash });
         }
     }
-    let mut frozen: Vec<Option<String>> = vec![None; restored.len()];
+    let partitions = restored.len();
+    let mut frozen: Vec<Option<String>> = vec![None; partitions];
     let mut tails: Vec<journal::BatchHash> =
         restored.iter().map(|r| r.hash.unwrap_or(journal::BatchHash::NONE)).collect();
     let mut entries = 0;
-    let mut block = history.take_block();
-    let mut row = Vec::new();
-    for batch in opened.batches(&starts).map_err(|e| failed("the journal", e))? {
-        match batch.map_err(|e| failed("the journal", e))? {
-            journal::Recovered::Damaged(damage) => {
-                tracing::error!(%damage, "part of the journal is damaged; its partition is frozen");
-                if let Some(place) = damage.partition.map(usize::from).filter(|p| *p < frozen.len()) {
-                    frozen[place].get_or_insert_with(|| damage.to_string());
-                }
-            }
-            journal::Recovered::Batch(batch) => {
-                let place = usize::from(batch.partition);
-                if place >= restored.len() || frozen[place].is_some() {
-                    continue;
-                }
-                let r = &mut restored[place];
-                match apply_batch(r, &batch, history, keys, &mut block, &mut row) {
-                    Ok(n) => {
-                        entries += n;
-                        tails[place] = batch.hash;
-                    }
-                    Err(why) => {
-                        tracing::error!(partition = place, why, "a partition cannot be rebuilt and is frozen");
-                        frozen[place] = Some(why);
+    // The journal is read once; each thread applies what is its partitions', in order.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(partitions).max(1);
+    let mut shares: Vec<Vec<(usize, &mut Restored)>> = (0..threads).map(|_| Vec::new()).collect();
+    for (place, r) in restored.iter_mut().enumerate() {
+        shares[place % threads].push((place, r));
+    }
+    let batches = opened.batches(&starts).map_err(|e| failed("the journal", e))?;
+    let applied = std::thread::scope(|scope| -> Result<Vec<Share>, StartError> {
+        let mut ways = Vec::new();
+        let mut handles = Vec::new();
+        for mut mine in shares {
+            let (way, queue) = std::sync::mpsc::sync_channel(BATCHES_AHEAD);
+            ways.push(way);
+            handles.push(scope.spawn(move || apply_share(&mut mine, &queue, history, keys)));
+        }
+        for batch in batches {
+            match batch.map_err(|e| failed("the journal", e))? {
+                journal::Recovered::Damaged(damage) => {
+                    tracing::error!(%damage, "part of the journal is damaged; its partition is frozen");
+                    if let Some(place) = damage.partition.map(usize::from).filter(|p| *p < partitions) {
+                        frozen[place].get_or_insert_with(|| damage.to_string());
                     }
                 }
-                if block.bytes() > 4 << 20 {
-                    let full = std::mem::replace(&mut block, history.take_block());
-                    append(history, full)?;
+                journal::Recovered::Batch(batch) => {
+                    let place = usize::from(batch.partition);
+                    // A thread that has given up has closed its queue, and says why when it is joined.
+                    if place < partitions && ways[place % threads].send(batch).is_err() {
+                        break;
+                    }
                 }
             }
         }
-    }
-    if !block.is_empty() {
-        append(history, block)?;
+        drop(ways);
+        handles.into_iter().map(|h| h.join().map_err(|_| StartError("a replay panicked".into()))?).collect()
+    })?;
+    for share in applied {
+        entries += share.entries;
+        for (place, hash) in share.tails {
+            tails[place] = hash;
+        }
+        for (place, why) in share.frozen {
+            frozen[place].get_or_insert(why);
+        }
     }
     for (place, why) in frozen.iter().enumerate() {
         if why.is_some() {
@@ -233,6 +242,53 @@ pub(crate) fn replay(
         }
     }
     Ok((frozen, tails, entries))
+}
+
+/// Batches that wait for one thread at most.
+const BATCHES_AHEAD: usize = 1_024;
+
+/// What one thread of a replay did.
+#[derive(Default)]
+struct Share {
+    entries: u64,
+    tails: std::collections::BTreeMap<usize, journal::BatchHash>,
+    frozen: std::collections::BTreeMap<usize, String>,
+}
+
+fn apply_share(
+    mine: &mut [(usize, &mut Restored)],
+    queue: &std::sync::mpsc::Receiver<journal::RecoveredBatch>,
+    history: &History,
+    keys: &LiveKeys,
+) -> Result<Share, StartError> {
+    let mut share = Share::default();
+    let mut block = history.take_block();
+    let mut row = Vec::new();
+    while let Ok(batch) = queue.recv() {
+        let place = usize::from(batch.partition);
+        let Some((_, r)) = mine.iter_mut().find(|(p, _)| *p == place) else { continue };
+        if share.frozen.contains_key(&place) {
+            continue;
+        }
+        match apply_batch(r, &batch, history, keys, &mut block, &mut row) {
+            Ok(n) => {
+                share.entries += n;
+                share.tails.insert(place, batch.hash);
+            }
+            Err(why) => {
+                tracing::error!(partition = place, why, "a partition cannot be rebuilt and is frozen");
+                share.frozen.insert(place, why);
+            }
+        }
+        if block.bytes() > 4 << 20 {
+            let full = std::mem::replace(&mut block, history.take_block());
+            append(history, full)?;
+        }
+    }
+    if !block.is_empty() {
+        append(history, block)?;
+    }
+    Ok(share)
 }
 
 fn append(history: &History, mut block: store::history::Block) -> Result<(), StartError> {
@@ -348,7 +404,9 @@ pub(crate) fn host(
         if tx.steps.iter().any(|s| matches!(s.branch, Branch::Outstanding { .. })) {
             host.to_recover.push_back(seq);
         }
-        parked.extend(parked_calls(tx, partition, &around));
+        if tx.steps.iter().any(|s| s.branch == Branch::Parked) {
+            parked.extend(parked_calls(tx, partition, &around));
+        }
     }
     parked.sort_unstable_by_key(|(_, call)| call.tx);
     for (participant, call) in parked {

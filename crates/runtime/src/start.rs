@@ -89,18 +89,14 @@ pub(crate) fn start(settings: Settings, renderer: Renderer, serve: Option<&Serve
     }
     let keys = LiveKeys::new();
     let resident_max = (settings.memory_bytes_max / 2 / RESIDENT_BYTES) as usize / usize::from(identity.partitions);
-    let restored = restore_all(&settings.data.join("state"), identity.partitions, resident_max, &keys, &tables)?;
-    let mut restored = restored;
+    let mut restored = restore_all(&settings.data.join("state"), identity.partitions, resident_max, &keys, &tables)?;
     let (frozen, tails, entries) = recovery::replay(&mut opened, &mut restored, &history, &keys)?;
     let last = restored.iter().map(|r| r.partition.at).max().unwrap_or(Timestamp::ZERO);
     let clock = Clock::start(last);
     let now = clock.now();
-    let mut statelogs = Vec::new();
-    let mut hosts: Vec<Host> = Vec::new();
-    for ((restored, tail), frozen) in restored.into_iter().zip(tails).zip(frozen) {
-        statelogs.push(restored.log.clone());
-        hosts.push(recovery::host(restored, tail, frozen, &identity, &tables, now)?);
-    }
+    let statelogs: Vec<_> = restored.iter().map(|r| r.log.clone()).collect();
+    let rebuilt: Vec<_> = restored.into_iter().zip(tails).zip(frozen).map(|((r, tail), why)| (r, tail, why)).collect();
+    let hosts = on_all_cores(rebuilt, |(r, tail, why)| recovery::host(r, tail, why, &identity, &tables, now))?;
     let live: u64 = hosts.iter().map(|h| h.leader.partition.live_count() as u64).sum();
     if !is_new {
         tracing::info!(entries, live, "replayed");
@@ -179,27 +175,32 @@ fn restore_all(
     keys: &LiveKeys,
     tables: &crate::tables::Tables,
 ) -> Result<Vec<recovery::Restored>, StartError> {
-    // Reading rows is most of a start: as many threads as cores share it.
+    let all: Vec<u16> = (0..partitions).collect();
+    on_all_cores(all, |id| recovery::restore(dir, PartitionId(id), resident_max, keys, tables))
+}
+
+/// Does the same for every partition on as many threads as there are cores; the results stand in order.
+fn on_all_cores<T: Send, U: Send>(
+    work: Vec<T>,
+    act: impl Fn(T) -> Result<U, StartError> + Sync,
+) -> Result<Vec<U>, StartError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicU64::new(0);
-    let found: Mutex<Vec<(u16, Result<recovery::Restored, StartError>)>> = Mutex::default();
+    let waiting = Mutex::new(work.into_iter().enumerate().collect::<std::collections::VecDeque<_>>());
+    let found: Mutex<Vec<(usize, Result<U, StartError>)>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let id = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    if id >= u64::from(partitions) {
-                        return;
-                    }
-                    let restored = recovery::restore(dir, PartitionId(id as u16), resident_max, keys, tables);
-                    found.lock().push((id as u16, restored));
+                    let Some((place, one)) = waiting.lock().pop_front() else { return };
+                    let done = act(one);
+                    found.lock().push((place, done));
                 }
             });
         }
     });
     let mut found = found.into_inner();
-    found.sort_by_key(|(id, _)| *id);
-    found.into_iter().map(|(_, restored)| restored).collect()
+    found.sort_by_key(|(place, _)| *place);
+    found.into_iter().map(|(_, done)| done).collect()
 }
 
 fn journal_settings(settings: &Settings) -> journal::Settings {
