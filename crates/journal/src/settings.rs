@@ -39,6 +39,9 @@ pub struct Settings {
     pub live_segments_max: usize,
     /// A journal without work seals itself after this time.
     pub seal_after: Duration,
+    /// While groups show load, they do not begin closer to each other than this; a quiet journal never waits.
+    /// Larger: fewer fsyncs and switches, more in each group, later answers; zero: as fast as the disk goes.
+    pub group_every: Duration,
     /// How often space is looked for again when a segment could not be prepared.
     pub retry_every: Duration,
     /// Refuse to open for damage in a single partition's batches; otherwise that partition is frozen, others start.
@@ -60,6 +63,7 @@ impl Settings {
             spare_segments_max: 4,
             live_segments_max: 32,
             seal_after: Duration::from_millis(50),
+            group_every: Duration::from_micros(250),
             retry_every: Duration::from_millis(500),
             strict: false,
         }

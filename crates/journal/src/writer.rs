@@ -79,7 +79,12 @@ pub(crate) struct Rest {
     closing: Option<Closed>,
     /// There are groups behind the last seal.
     unsealed: bool,
+    /// The next group is not written before, because the last one showed load.
+    next_group_at: Option<Instant>,
 }
+
+/// A group with more than this is taken for load: several transactions share it.
+const BUSY_BYTES: usize = 1 << 10;
 
 /// Why the writer ends early.
 enum Stop {
@@ -116,6 +121,11 @@ impl Writer {
 
     fn turn_until_stopped(&mut self) -> Result<(), Stop> {
         loop {
+            if let Some(next) = self.rest.next_group_at.take() {
+                // Under load groups grow instead of following each other as fast as the disk goes: every group costs
+                // its writers and waiters a few switches of context, however little is in it.
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
             let idle_after = self.rest.unsealed.then_some(self.settings.seal_after);
             match self.inbox.take(&mut self.rest.taken, idle_after) {
                 Taken::Parts => {
@@ -142,11 +152,14 @@ impl Writer {
             self.next_segment()?;
         }
         let group = self.next_group;
+        let began = Instant::now();
+        let mut bytes = 0;
         while let Some((_, part)) = self.rest.taken.front() {
             if self.rest.frame.batches() > 0 && !self.fits(part.bytes()) {
                 break;
             }
             let Some((worker, part)) = self.rest.taken.pop_front() else { break };
+            bytes += part.bytes();
             let fault = self.tails.advance(&part).err();
             if fault.is_none() {
                 for batch in &part.batches {
@@ -170,6 +183,9 @@ impl Writer {
             (self.completion)(worker, Committed { token: part.token, result, batches: part.batches });
         }
         self.inbox.release(released);
+        if bytes >= BUSY_BYTES {
+            self.rest.next_group_at = Some(began + self.settings.group_every);
+        }
         Ok(())
     }
 
