@@ -91,17 +91,7 @@ const STEPS: &[Step] = &[
         what: "ten rounds of kill -9 and restart, nothing lost and nothing done twice",
         enabled: true,
         limit_minutes: 10,
-        action: Action::Cargo(&[
-            "run",
-            "--quiet",
-            "--package",
-            "tidegate",
-            "--",
-            "drill",
-            "kill",
-            "--rounds",
-            "10",
-        ]),
+        action: Action::Cargo(&["run", "--quiet", "--package", "tidegate", "--", "drill", "kill", "--rounds", "10"]),
     },
 ];
 
