@@ -129,8 +129,9 @@ fn number(measured: &Value, name: &str) -> Result<f64, String> {
 /// One request on a connection of its own; for setting up and reading metrics.
 fn ask(address: SocketAddr, head: &str, body: &[u8]) -> Result<String, String> {
     let mut stream = TcpStream::connect(address).map_err(|e| e.to_string())?;
+    let kind = if head.ends_with("/batch") { "application/x-ndjson" } else { "application/json" };
     let request = format!(
-        "{head} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "{head} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(request.as_bytes()).and_then(|()| stream.write_all(body)).map_err(|e| e.to_string())?;
