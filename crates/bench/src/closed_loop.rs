@@ -202,7 +202,8 @@ struct Moment {
     at: Instant,
     done: u64,
     cpu: Duration,
-    bytes: f64,
+    journal_bytes: f64,
+    history_bytes: f64,
     groups: f64,
 }
 
@@ -213,7 +214,8 @@ impl Moment {
             at: Instant::now(),
             done: of.done(),
             cpu: cpu_time(),
-            bytes: metric(engine, "tidegate_journal_written_bytes_total") + metric(engine, "tidegate_history_bytes"),
+            journal_bytes: metric(engine, "tidegate_journal_written_bytes_total"),
+            history_bytes: metric(engine, "tidegate_history_bytes"),
             groups: metric(engine, "tidegate_journal_groups_total"),
         }
     }
@@ -221,6 +223,7 @@ impl Moment {
     fn until(&self, after: &Self, shared: &Shared) -> Window {
         let seconds = (after.at - self.at).as_secs_f64();
         let done = (after.done - self.done).max(1) as f64;
+        let journal_bytes = after.journal_bytes - self.journal_bytes;
         let mut all = latencies();
         for one in &shared.latencies {
             if let Ok(one) = one.lock() {
@@ -231,7 +234,8 @@ impl Moment {
         Window {
             tx_per_s: done / seconds,
             cpu_us_per_tx: (after.cpu - self.cpu).as_secs_f64() * 1e6 / done,
-            bytes_per_tx: (after.bytes - self.bytes) / done,
+            bytes_per_tx: (journal_bytes + after.history_bytes - self.history_bytes) / done,
+            journal_bytes_per_tx: journal_bytes / done,
             fsyncs_per_s: (after.groups - self.groups) / seconds,
             latencies: all,
         }
@@ -243,6 +247,7 @@ pub(crate) struct Window {
     pub(crate) tx_per_s: f64,
     pub(crate) cpu_us_per_tx: f64,
     pub(crate) bytes_per_tx: f64,
+    pub(crate) journal_bytes_per_tx: f64,
     pub(crate) fsyncs_per_s: f64,
     pub(crate) latencies: Histogram<u64>,
 }

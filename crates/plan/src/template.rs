@@ -20,9 +20,6 @@ pub enum TextPart {
     Secret(CompactString),
 }
 
-/// In a path or a query the same parts are percent-encoded when rendered.
-pub type PathPart = TextPart;
-
 /// JSON with `${…}` inside.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
