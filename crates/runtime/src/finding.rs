@@ -96,7 +96,7 @@ impl Engine {
         let hash = wire::row::plan_of(row).map_err(internal)?;
         let Some(plan) = tables.plans.get(&hash) else { return Ok(false) };
         let tx = wire::row::read(row, |_| Some(0)).map_err(internal)?;
-        Ok(crate::worker::matches(filter, &tx, &plan.saga, Timestamp::ZERO))
+        Ok(crate::worker::matches(filter, &tx, &plan.saga))
     }
 
     /// Counts what fits, live and ended.
@@ -145,7 +145,7 @@ impl Engine {
         let hash = wire::row::plan_of(row).map_err(internal)?;
         let Some(plan) = tables.plans.get(&hash) else { return Ok(()) };
         let tx = wire::row::read(row, |_| Some(0)).map_err(internal)?;
-        if crate::worker::matches(filter, &tx, &plan.saga, Timestamp::ZERO) {
+        if crate::worker::matches(filter, &tx, &plan.saga) {
             for group in crate::worker::groups(&tx, &plan.saga, group_by) {
                 *sums.entry(group).or_default() += 1;
             }

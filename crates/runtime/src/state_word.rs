@@ -1,12 +1,11 @@
 //! The six words of a transaction's state, and those of its outcome: the same everywhere they are shown or asked for.
 
-use model::Timestamp;
 use partition::Transaction;
 use partition::branch::Branch;
 use partition::transaction::{Phase, TxOutcome};
 
 /// `running`, `waiting`, `compensating`, `needs_attention` or `ended`.
-pub fn state_word(tx: &Transaction, _now: Timestamp) -> &'static str {
+pub fn state_word(tx: &Transaction) -> &'static str {
     if tx.phase == Phase::Ended {
         return "ended";
     }

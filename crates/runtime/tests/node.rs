@@ -53,7 +53,7 @@ output: {debit: "${steps.debit.result.id}"}
 fn render(view: &View<'_>) -> Vec<u8> {
     let outcome = runtime::outcome_word(view.tx);
     let reason = runtime::reason_word(view.tx);
-    let state = runtime::state_word(view.tx, view.now);
+    let state = runtime::state_word(view.tx);
     format!("{state}/{outcome}/{reason}").into_bytes()
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use compact_str::CompactString;
-use model::{PartitionId, StepIndex, Timestamp, TxId};
+use model::{PartitionId, StepIndex, TxId};
 use partition::Transaction;
 use partition::state::Presence;
 use plan::{Action, Saga, Undo, Wait};
@@ -71,7 +71,7 @@ impl Worker {
     }
 
     /// Goes on with the oldest search, a bounded number of rows a turn. Gives whether there is more to do.
-    pub(crate) fn search_on(&mut self, now: Timestamp) -> bool {
+    pub(crate) fn search_on(&mut self) -> bool {
         let Some(mut search) = self.searches.pop_front() else { return false };
         if search.is_gone() {
             return !self.searches.is_empty();
@@ -95,7 +95,7 @@ impl Worker {
                 search.next_host += 1;
                 continue;
             };
-            looked += self.look_at(&mut search, seq, now);
+            looked += self.look_at(&mut search, seq);
         }
         self.searches.push_front(search);
         true
@@ -103,7 +103,7 @@ impl Worker {
 
     /// Looks at one row; gives what that cost. An evicted row is read and forgotten again: looking at everything must
     /// not fill the memory.
-    fn look_at(&self, search: &mut Search, seq: u64, now: Timestamp) -> usize {
+    fn look_at(&self, search: &mut Search, seq: u64) -> usize {
         let host = search.next_host - 1;
         let partition = &self.hosts[host].leader.partition;
         let read;
@@ -123,7 +123,7 @@ impl Worker {
             None => return 1,
         };
         let Some(slot) = partition.plans.get(live.plan) else { return cost };
-        if search.before.is_some_and(|before| live.id >= before) || !matches(&search.filter, live, &slot.saga, now) {
+        if search.before.is_some_and(|before| live.id >= before) || !matches(&search.filter, live, &slot.saga) {
             return cost;
         }
         match &mut search.finds {
@@ -205,10 +205,10 @@ impl Search {
 }
 
 /// Whether a transaction fits a filter.
-pub(crate) fn matches(filter: &Filter, tx: &Transaction, plan: &Saga, now: Timestamp) -> bool {
+pub(crate) fn matches(filter: &Filter, tx: &Transaction, plan: &Saga) -> bool {
     let is = |wish: &Option<CompactString>, word: &str| wish.as_ref().is_none_or(|wish| wish == word);
     is(&filter.definition, &plan.name)
-        && is(&filter.state, state_word(tx, now))
+        && is(&filter.state, state_word(tx))
         && is(&filter.outcome, outcome_word(tx))
         && is(&filter.reason, reason_word(tx))
         && is(&filter.key, tx.key.as_deref().unwrap_or_default())
@@ -234,7 +234,7 @@ pub(crate) fn groups(tx: &Transaction, plan: &Saga, group_by: &[GroupBy]) -> Vec
     let mut groups = vec![Vec::with_capacity(group_by.len())];
     for by in group_by {
         let values: Vec<CompactString> = match by {
-            GroupBy::State => vec![state_word(tx, Timestamp::ZERO).into()],
+            GroupBy::State => vec![state_word(tx).into()],
             GroupBy::Definition => vec![plan.name.clone()],
             GroupBy::Reason => vec![reason_word(tx).into()],
             GroupBy::Participant => {

@@ -77,7 +77,7 @@ impl Worker {
         if let super::Way::Local(local) = &self.way {
             busy |= local.poll() > 0;
         }
-        busy |= self.search_on(now);
+        busy |= self.search_on();
         self.retry_stuck();
         if !self.history_waiting.is_empty() {
             self.flush_history();

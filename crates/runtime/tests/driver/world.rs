@@ -195,7 +195,7 @@ impl Bank {
 
 /// `<idempotency key> <state>/<outcome>/<reason>`.
 fn render(view: &View<'_>) -> Vec<u8> {
-    let state = runtime::state_word(view.tx, view.now);
+    let state = runtime::state_word(view.tx);
     let (outcome, reason) = (runtime::outcome_word(view.tx), runtime::reason_word(view.tx));
     format!("{} {state}/{outcome}/{reason}", view.tx.idempotency_key).into_bytes()
 }

@@ -106,7 +106,7 @@ pub(super) struct Scene {
 }
 
 fn render(view: &View<'_>) -> Vec<u8> {
-    crate::state_word(view.tx, view.now).as_bytes().to_vec()
+    crate::state_word(view.tx).as_bytes().to_vec()
 }
 
 /// Refuses credits to "nobody" and calls those to "broken" malformed.
