@@ -265,7 +265,10 @@ fn head<'n>(root: &'n Node, report: &mut Report) -> Head<'n> {
         Some(("Participants", _)) => &participants::FILE,
         Some((other, at)) => {
             let later = ["Tcc", "Message", "Workflow", "Schedule"];
-            let problem = if later.contains(&other) {
+            let problem = if other == "Test" {
+                let message = "a file of kind Test has no definition, it tests one";
+                Problem::new(Code::WrongValue, at, message).note("run it with: tidegate test FILE")
+            } else if later.contains(&other) {
                 Problem::new(
                     Code::NotYet,
                     at,

@@ -81,15 +81,12 @@ impl Diagnostic {
     ///    = call has: participant, method, path, query, headers, body
     /// ```
     pub fn render(&self) -> String {
-        let mut out = format!(
-            "{}:{}:{}: {}[{}]: {}\n",
-            self.path,
-            self.line,
-            self.column,
-            self.severity.as_str(),
-            self.code.as_str(),
-            self.message
-        );
+        self.render_as(&format!("{}[{}]", self.severity.as_str(), self.code.as_str()))
+    }
+
+    /// The same under another word than its severity and code: `failed` for an expectation that was not met.
+    pub fn render_as(&self, word: &str) -> String {
+        let mut out = format!("{}:{}:{}: {word}: {}\n", self.path, self.line, self.column, self.message);
         let width = self.labels.iter().map(|l| l.line).max().unwrap_or(1).to_string().len().max(2);
         let gutter = " ".repeat(width);
         for lines in self.labels.chunk_by(|a, b| a.line == b.line) {
@@ -139,51 +136,51 @@ fn pad_to(line: &mut String, column: usize) {
 
 /// A finding while its file is at hand.
 #[derive(Clone, Debug)]
-pub(crate) struct Problem {
-    pub(crate) code: Code,
-    pub(crate) span: Span,
-    pub(crate) message: String,
+pub struct Problem {
+    pub code: Code,
+    pub span: Span,
+    pub message: String,
     under: String,
     labels: Vec<(Span, String, bool)>,
     notes: Vec<String>,
 }
 
 impl Problem {
-    pub(crate) fn new(code: Code, span: Span, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, span: Span, message: impl Into<String>) -> Self {
         Self { code, span, message: message.into(), under: String::new(), labels: Vec::new(), notes: Vec::new() }
     }
 
     /// Text behind the carets.
-    pub(crate) fn under(mut self, text: impl Into<String>) -> Self {
+    pub fn under(mut self, text: impl Into<String>) -> Self {
         self.under = text.into();
         self
     }
 
     /// Another place that has to do with it, underlined with `-`.
-    pub(crate) fn label(mut self, span: Span, text: impl Into<String>) -> Self {
+    pub fn label(mut self, span: Span, text: impl Into<String>) -> Self {
         self.labels.push((span, text.into(), false));
         self
     }
 
     /// Another place at fault, underlined with `^`.
-    pub(crate) fn also(mut self, span: Span, text: impl Into<String>) -> Self {
+    pub fn also(mut self, span: Span, text: impl Into<String>) -> Self {
         self.labels.push((span, text.into(), true));
         self
     }
 
-    pub(crate) fn note(mut self, text: impl Into<String>) -> Self {
+    pub fn note(mut self, text: impl Into<String>) -> Self {
         self.notes.push(text.into());
         self
     }
 
-    pub(crate) fn push_note(&mut self, text: impl Into<String>) {
+    pub fn push_note(&mut self, text: impl Into<String>) {
         self.notes.push(text.into());
     }
 }
 
 /// The findings of one file, in the order they were made.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
+pub struct Report {
     problems: Vec<Problem>,
     dropped: usize,
     /// Expressions read so far.
@@ -194,7 +191,7 @@ pub(crate) struct Report {
 const PROBLEMS_MAX: usize = 200;
 
 impl Report {
-    pub(crate) fn add(&mut self, problem: Problem) {
+    pub fn add(&mut self, problem: Problem) {
         // Two checks may meet at one place; the first to speak knows more.
         if self
             .problems
@@ -210,12 +207,12 @@ impl Report {
         self.problems.push(problem);
     }
 
-    pub(crate) fn has_errors(&self) -> bool {
+    pub fn has_errors(&self) -> bool {
         self.problems.iter().any(|p| p.code.severity() == Severity::Error)
     }
 
     /// Ordered by place.
-    pub(crate) fn into_diagnostics(mut self, file: &SourceFile) -> Vec<Diagnostic> {
+    pub fn into_diagnostics(mut self, file: &SourceFile) -> Vec<Diagnostic> {
         let lines = Lines::new(&file.text);
         self.problems.sort_by_key(|p| (p.span.start, p.code.severity()));
         if self.dropped > 0

@@ -15,6 +15,7 @@
 
 mod check;
 mod diagnostic;
+pub mod document;
 mod expr;
 mod json_schema;
 mod names;

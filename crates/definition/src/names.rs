@@ -2,7 +2,7 @@
 
 /// What people call a name's rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum NameRule {
+pub enum NameRule {
     /// Definitions and participants: `[a-z][a-z0-9-]{0,62}`.
     Dashed,
     /// Steps, results and signals, which stand in expressions: `[a-z][a-z0-9_]{0,62}`.
@@ -15,7 +15,7 @@ pub(crate) enum NameRule {
 pub(crate) const NAME_MAX: usize = 63;
 
 impl NameRule {
-    pub(crate) fn allows(self, name: &str) -> bool {
+    pub fn allows(self, name: &str) -> bool {
         let inner = |b: u8| match b {
             b'a'..=b'z' | b'0'..=b'9' => true,
             b'-' => self != Self::Underscored,
@@ -25,7 +25,7 @@ impl NameRule {
         name.len() <= NAME_MAX && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(inner)
     }
 
-    pub(crate) fn describe(self) -> &'static str {
+    pub fn describe(self) -> &'static str {
         match self {
             Self::Dashed => "a-z, 0-9 and -, a letter first, at most 63 characters",
             Self::Underscored => "a-z, 0-9 and _, a letter first, at most 63 characters",
@@ -34,7 +34,7 @@ impl NameRule {
     }
 
     /// The name as it could be written, if that is close.
-    pub(crate) fn mend(self, name: &str) -> Option<String> {
+    pub fn mend(self, name: &str) -> Option<String> {
         let mut mended = String::new();
         for (at, c) in name.chars().enumerate() {
             match c {
@@ -53,7 +53,7 @@ impl NameRule {
 }
 
 /// The candidate that is a typing mistake away, the nearest one.
-pub(crate) fn did_you_mean<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub fn did_you_mean<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     const CHARS_MAX: usize = 64;
     if written.chars().count() > CHARS_MAX {
         return None;

@@ -13,43 +13,43 @@ use crate::yaml::{Entry, Kind, Node, Resolved, shown};
 
 /// A kind of object.
 #[derive(Debug)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// What people call it: `call`.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// In the order of the manual.
-    pub(crate) fields: &'static [&'static str],
-    pub(crate) required: &'static [&'static str],
+    pub fields: &'static [&'static str],
+    pub required: &'static [&'static str],
     /// Fields of later versions, and why they are not there yet.
-    pub(crate) later: &'static [(&'static str, &'static str)],
+    pub later: &'static [(&'static str, &'static str)],
 }
 
 /// The fields of one object, known ones only.
 #[derive(Debug)]
-pub(crate) struct Fields<'n> {
+pub struct Fields<'n> {
     entries: Vec<&'n Entry>,
 }
 
 impl<'n> Fields<'n> {
-    pub(crate) fn entry(&self, name: &str) -> Option<&'n Entry> {
+    pub fn entry(&self, name: &str) -> Option<&'n Entry> {
         self.entries.iter().find(|e| e.name == name).copied()
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&'n Node> {
+    pub fn get(&self, name: &str) -> Option<&'n Node> {
         self.entry(name).map(|e| &e.value)
     }
 
-    pub(crate) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.entry(name).is_some()
     }
 }
 
 impl Report {
-    pub(crate) fn say(&mut self, code: Code, span: Span, message: impl Into<String>) {
+    pub fn say(&mut self, code: Code, span: Span, message: impl Into<String>) {
         self.add(Problem::new(code, span, message));
     }
 
     /// Checks an object's fields. `owner` says whose it is (`step "credit"`), `at` where it begins.
-    pub(crate) fn object<'n>(&mut self, node: &'n Node, shape: &Shape, owner: &str, at: Span) -> Option<Fields<'n>> {
+    pub fn object<'n>(&mut self, node: &'n Node, shape: &Shape, owner: &str, at: Span) -> Option<Fields<'n>> {
         let entries = match &node.kind {
             Kind::Map(entries) => entries,
             Kind::Broken => return None,
@@ -96,7 +96,7 @@ impl Report {
     }
 
     /// A list's items.
-    pub(crate) fn list<'n>(&mut self, node: &'n Node, what: &str, at: Span) -> Option<&'n [Node]> {
+    pub fn list<'n>(&mut self, node: &'n Node, what: &str, at: Span) -> Option<&'n [Node]> {
         match &node.kind {
             Kind::List(items) => Some(items),
             Kind::Broken => None,
@@ -108,7 +108,7 @@ impl Report {
     }
 
     /// An object whose names the author chooses.
-    pub(crate) fn members<'n>(&mut self, node: &'n Node, what: &str, at: Span) -> Option<&'n [Entry]> {
+    pub fn members<'n>(&mut self, node: &'n Node, what: &str, at: Span) -> Option<&'n [Entry]> {
         match &node.kind {
             Kind::Map(entries) => Some(entries),
             Kind::Broken => None,
@@ -121,7 +121,7 @@ impl Report {
     }
 
     /// Text without expressions.
-    pub(crate) fn plain_text<'n>(&mut self, entry: &'n Entry) -> Option<&'n str> {
+    pub fn plain_text<'n>(&mut self, entry: &'n Entry) -> Option<&'n str> {
         let (name, node) = (&entry.name, &entry.value);
         match &node.kind {
             Kind::Scalar(scalar) if scalar.resolve() == Resolved::Text => {
@@ -154,7 +154,7 @@ impl Report {
     }
 
     /// Text for people: not empty, bounded.
-    pub(crate) fn prose(&mut self, entry: &Entry) -> Option<CompactString> {
+    pub fn prose(&mut self, entry: &Entry) -> Option<CompactString> {
         const CHARS_MAX: usize = 500;
         let text = self.plain_text(entry)?;
         if text.chars().count() > CHARS_MAX {
@@ -165,12 +165,12 @@ impl Report {
         Some(CompactString::new(text))
     }
 
-    pub(crate) fn name(&mut self, entry: &Entry, what: &str, rule: NameRule) -> Option<CompactString> {
+    pub fn name(&mut self, entry: &Entry, what: &str, rule: NameRule) -> Option<CompactString> {
         let text = self.plain_text(entry)?;
         self.checked_name(text, entry.value.span, what, rule)
     }
 
-    pub(crate) fn checked_name(&mut self, text: &str, at: Span, what: &str, rule: NameRule) -> Option<CompactString> {
+    pub fn checked_name(&mut self, text: &str, at: Span, what: &str, rule: NameRule) -> Option<CompactString> {
         if rule.allows(text) {
             return Some(CompactString::new(text));
         }
@@ -183,7 +183,7 @@ impl Report {
     }
 
     /// One of some words.
-    pub(crate) fn word<T: Copy>(&mut self, entry: &Entry, words: &[(&str, T)]) -> Option<T> {
+    pub fn word<T: Copy>(&mut self, entry: &Entry, words: &[(&str, T)]) -> Option<T> {
         let text = self.plain_text(entry)?;
         if let Some((_, value)) = words.iter().find(|(w, _)| *w == text) {
             return Some(*value);
@@ -198,7 +198,7 @@ impl Report {
         None
     }
 
-    pub(crate) fn boolean(&mut self, entry: &Entry) -> Option<bool> {
+    pub fn boolean(&mut self, entry: &Entry) -> Option<bool> {
         match &entry.value.kind {
             Kind::Broken => None,
             Kind::Scalar(scalar) => match scalar.resolve() {
@@ -210,7 +210,7 @@ impl Report {
     }
 
     /// A whole number within bounds.
-    pub(crate) fn whole(&mut self, entry: &Entry, min: u32, max: u32) -> Option<u32> {
+    pub fn whole(&mut self, entry: &Entry, min: u32, max: u32) -> Option<u32> {
         let number = match &entry.value.kind {
             Kind::Broken => return None,
             Kind::Scalar(scalar) => match scalar.resolve() {
@@ -231,7 +231,7 @@ impl Report {
     }
 
     /// `1500ms`, `30s`, `10d`; at least `min`.
-    pub(crate) fn duration(&mut self, entry: &Entry, min: Duration) -> Option<Duration> {
+    pub fn duration(&mut self, entry: &Entry, min: Duration) -> Option<Duration> {
         let span = visible(entry.value.span, entry.name_span);
         let text = match &entry.value.kind {
             Kind::Broken => return None,
@@ -263,12 +263,12 @@ impl Report {
 }
 
 /// A value that is nothing cannot be pointed at: its name can.
-pub(crate) fn visible(span: Span, name: Span) -> Span {
+pub fn visible(span: Span, name: Span) -> Span {
     if span.start == span.end { name } else { span }
 }
 
 /// As it is written in files, in the largest unit that keeps it whole.
-pub(crate) fn duration_text(duration: Duration) -> String {
+pub fn duration_text(duration: Duration) -> String {
     let ms = duration.as_millis();
     for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
         if ms >= length && ms.is_multiple_of(length) {

@@ -30,16 +30,16 @@ pub struct Span {
 }
 
 impl Span {
-    pub(crate) const fn new(start: usize, end: usize) -> Self {
+    pub const fn new(start: usize, end: usize) -> Self {
         Self { start, end: if end < start { start } else { end } }
     }
 
     /// The first byte only.
-    pub(crate) fn head(self) -> Self {
+    pub fn head(self) -> Self {
         Self { start: self.start, end: (self.start + 1).min(self.end) }
     }
 
-    pub(crate) fn to(self, other: Self) -> Self {
+    pub fn to(self, other: Self) -> Self {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 }

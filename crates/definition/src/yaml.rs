@@ -14,7 +14,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, StrInput};
 use crate::diagnostic::{Code, Problem, Report};
 use crate::source::Span;
 
-pub(crate) use scalar::{Resolved, Scalar};
+pub use scalar::{Resolved, Scalar};
 
 /// A file may have so many bytes.
 pub(crate) const BYTES_MAX: usize = 256 * 1024;
@@ -24,13 +24,13 @@ pub(crate) const DEPTH_MAX: usize = 24;
 const NODES_MAX: usize = 20_000;
 
 #[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) span: Span,
-    pub(crate) kind: Kind,
+pub struct Node {
+    pub span: Span,
+    pub kind: Kind,
 }
 
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
     Scalar(Scalar),
     List(Vec<Node>),
     Map(Vec<Entry>),
@@ -39,15 +39,15 @@ pub(crate) enum Kind {
 }
 
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) name: String,
-    pub(crate) name_span: Span,
-    pub(crate) value: Node,
+pub struct Entry {
+    pub name: String,
+    pub name_span: Span,
+    pub value: Node,
 }
 
 impl Node {
     /// What people call this kind of value.
-    pub(crate) fn what(&self) -> &'static str {
+    pub fn what(&self) -> &'static str {
         match &self.kind {
             Kind::Scalar(scalar) => scalar.what(),
             Kind::List(_) => "a list",
@@ -56,11 +56,11 @@ impl Node {
         }
     }
 
-    pub(crate) fn is_broken(&self) -> bool {
+    pub fn is_broken(&self) -> bool {
         matches!(self.kind, Kind::Broken)
     }
 
-    pub(crate) fn get(&self, name: &str) -> Option<&Self> {
+    pub fn get(&self, name: &str) -> Option<&Self> {
         match &self.kind {
             Kind::Map(entries) => entries.iter().find(|e| e.name == name).map(|e| &e.value),
             _ => None,
@@ -69,7 +69,7 @@ impl Node {
 }
 
 /// Reads a file. `None` if nothing of it can be used; what was wrong is in the report.
-pub(crate) fn read(text: &str, report: &mut Report) -> Option<Node> {
+pub fn read(text: &str, report: &mut Report) -> Option<Node> {
     if text.len() > BYTES_MAX {
         let message = format!("the file has {} bytes, at most {BYTES_MAX} are read", text.len());
         report.add(Problem::new(Code::TooLarge, Span::new(0, 1), message));
@@ -336,7 +336,7 @@ impl<'t> Reader<'t, '_> {
 }
 
 /// Text from a file, short enough for a message.
-pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+pub fn shown(text: &str) -> Cow<'_, str> {
     const CHARS_MAX: usize = 60;
     let clean = text.chars().take(CHARS_MAX).all(|c| !c.is_control());
     if clean && text.chars().nth(CHARS_MAX).is_none() {

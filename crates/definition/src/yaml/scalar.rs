@@ -7,10 +7,10 @@ use saphyr_parser::ScalarStyle;
 use crate::source::Span;
 
 #[derive(Debug)]
-pub(crate) struct Scalar {
-    pub(crate) text: String,
+pub struct Scalar {
+    pub text: String,
     /// Not quoted and no block: numbers, booleans and null are recognised.
-    pub(crate) plain: bool,
+    pub plain: bool,
     places: Places,
 }
 
@@ -27,7 +27,7 @@ enum Places {
 
 /// What a scalar is without looking at where it stands.
 #[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Resolved {
+pub enum Resolved {
     Null,
     Bool(bool),
     Number(Number),
@@ -54,7 +54,7 @@ impl Scalar {
     }
 
     /// The place of bytes `start..end` of the text.
-    pub(crate) fn span_of(&self, start: usize, end: usize) -> Span {
+    pub fn span_of(&self, start: usize, end: usize) -> Span {
         match &self.places {
             Places::Straight(at) => Span::new(at + start, at + end),
             Places::Table(table) => {
@@ -65,12 +65,12 @@ impl Scalar {
         }
     }
 
-    pub(crate) fn resolve(&self) -> Resolved {
+    pub fn resolve(&self) -> Resolved {
         if self.plain { resolve(&self.text) } else { Resolved::Text }
     }
 
     /// The value, if it has one without quotes being needed.
-    pub(crate) fn value(&self) -> Option<Value> {
+    pub fn value(&self) -> Option<Value> {
         Some(match self.resolve() {
             Resolved::Null => Value::Null,
             Resolved::Bool(b) => Value::Bool(b),
@@ -80,7 +80,7 @@ impl Scalar {
         })
     }
 
-    pub(crate) fn what(&self) -> &'static str {
+    pub fn what(&self) -> &'static str {
         match self.resolve() {
             Resolved::Null => "nothing",
             Resolved::Bool(_) => "true or false",

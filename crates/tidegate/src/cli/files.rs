@@ -55,6 +55,7 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Failed> {
             let mut inside: Vec<PathBuf> = entries
                 .filter_map(|entry| entry.ok().map(|entry| entry.path()))
                 .filter(|path| path.is_file() && path.extension().is_some_and(|e| e == "yaml" || e == "yml"))
+                .filter(|path| !is_test_file(path))
                 .collect();
             if inside.is_empty() {
                 return Err(Failed::new(Exit::Refused, format!("{} has no .yaml file", path.display())));
@@ -75,7 +76,13 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, Failed> {
     Ok(files)
 }
 
-fn read_one(path: &Path) -> Result<SourceFile, Failed> {
+/// `top-up.test.yaml`: cases of a definition, which `test` runs; no definition, so a folder's are passed over here.
+pub(super) fn is_test_file(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.ends_with(".test.yaml") || name.ends_with(".test.yml")
+}
+
+pub(super) fn read_one(path: &Path) -> Result<SourceFile, Failed> {
     let length = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?.len();
     if length > FILE_BYTES_MAX {
         return Err(Failed::new(

@@ -22,6 +22,9 @@ const TELECOM: &[(&str, &str)] = &[
     ("top-up.yaml", include_str!("../../../../examples/telecom/top-up.yaml")),
     ("tariff-change.yaml", include_str!("../../../../examples/telecom/tariff-change.yaml")),
     ("number-port-out.yaml", include_str!("../../../../examples/telecom/number-port-out.yaml")),
+    ("top-up.test.yaml", include_str!("../../../../examples/telecom/top-up.test.yaml")),
+    ("tariff-change.test.yaml", include_str!("../../../../examples/telecom/tariff-change.test.yaml")),
+    ("number-port-out.test.yaml", include_str!("../../../../examples/telecom/number-port-out.test.yaml")),
 ];
 
 pub(super) fn init(args: &InitArgs) -> Ended {
@@ -44,6 +47,7 @@ pub(super) fn init(args: &InitArgs) -> Ended {
     say(&format!(
         "wrote {shown}/participants.yaml (addresses of the stand)  top-up.yaml  tariff-change.yaml  number-port-out.yaml"
     ));
-    note(&format!("next: tidegate stand {shown}/participants.yaml"));
+    say(&format!("and what they are tested with: {shown}/*.test.yaml"));
+    note(&format!("next: tidegate test {shown}, and tidegate stand {shown}/participants.yaml"));
     Ok(Exit::Done)
 }
