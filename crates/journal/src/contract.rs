@@ -135,6 +135,37 @@ pub struct Figures {
     pub free_bytes: u64,
 }
 
+/// The files that hold the record up to a moment. While this lives they stay as they are: nothing is recycled, moved
+/// aside or removed, so whoever copies must not take for ever. What is written meanwhile lies behind `end` or in
+/// files that are not named here.
+pub struct KeptFiles {
+    pub files: Vec<KeptFile>,
+    pub(crate) release: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// One file of the record. A copy has the first `end` bytes and is zero behind them, up to `bytes`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptFile {
+    /// In the journal's folder.
+    pub name: String,
+    pub end: u64,
+    pub bytes: u64,
+}
+
+impl Drop for KeptFiles {
+    fn drop(&mut self) {
+        if let Some(release) = self.release.take() {
+            release();
+        }
+    }
+}
+
+impl std::fmt::Debug for KeptFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeptFiles").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
 /// Told about every accepted part: the worker that submitted it, and how it ended.
 ///
 /// It is called on the journal's own thread: it must hand over and return, never wait and never call `stop`.
@@ -151,6 +182,8 @@ pub trait Journal: Send + Sync {
     fn status(&self) -> Status;
 
     fn figures(&self) -> Figures;
+    /// Keeps the files that hold everything durable by now, so that they can be copied while work goes on.
+    fn keep_files(&self) -> std::io::Result<KeptFiles>;
 
     /// Makes the queue durable, seals, and ends: when this returns, every accepted part has had its completion, and
     /// the journal can be opened again.

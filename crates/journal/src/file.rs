@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::contract::{Completion, Figures, Journal, Part, Refused, Status};
+use crate::contract::{Completion, Figures, Journal, KeptFile, KeptFiles, Part, Refused, Status};
 use crate::disk::{DirDisk, Disk, Guard};
 use crate::error::Error;
 use crate::inbox::Inbox;
@@ -24,6 +24,7 @@ use crate::keeper::Keeper;
 use crate::reading::Batches;
 use crate::recovered::{Recovery, Starts};
 use crate::recovery::{self, Recovered};
+use crate::segment::{Names, segment_name, side_name};
 use crate::settings::Settings;
 use crate::tails::Tails;
 use crate::writer::{Counters, Rest, Writer};
@@ -181,6 +182,24 @@ impl Journal for FileJournal {
             side_bytes: yard.sides.values().map(|side| side.end).sum(),
             free_bytes,
         }
+    }
+
+    fn keep_files(&self) -> io::Result<KeptFiles> {
+        self.yard.keep();
+        let yard = Arc::clone(&self.yard);
+        let mut kept = KeptFiles { files: Vec::new(), release: Some(Box::new(move || yard.keep_no_more())) };
+        // Read before the names: a segment that becomes active after this is left out, with all that is behind it.
+        let (active, end) = self.yard.active();
+        let disk = &self.keeper.disk;
+        let names = Names::read(&**disk)?;
+        let segments = names.segments.iter().filter(|&&id| id <= active);
+        let segments = segments.map(|&id| (segment_name(id), (id == active).then_some(end)));
+        let sides = names.sides.iter().map(|&partition| (side_name(partition), None));
+        for (name, end) in segments.chain(sides) {
+            let bytes = disk.open_to_read(&name)?.bytes()?;
+            kept.files.push(KeptFile { name, end: end.unwrap_or(bytes), bytes });
+        }
+        Ok(kept)
     }
 
     fn stop(&self) {

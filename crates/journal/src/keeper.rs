@@ -4,7 +4,7 @@
 //! Left out: group commits. A failure here never fails the journal; it is a disk that is full, and tried again.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::disk::Disk;
@@ -38,13 +38,22 @@ impl Keeper {
 
     /// Everything that can be done now.
     pub(crate) fn round(&self) {
+        self.free_old();
+        self.prepare();
+        self.hold_reserve();
+        self.measure();
+    }
+
+    /// Recycles and moves aside, unless somebody copies the files just now.
+    fn free_old(&self) {
+        let _recycling = self.yard.recycling.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.yard.lock().kept > 0 {
+            return;
+        }
         if let Err(error) = self.trim() {
             tracing::warn!(%error, "a trimmed segment could not be recycled; it is tried again");
         }
         self.move_aside();
-        self.prepare();
-        self.hold_reserve();
-        self.measure();
     }
 
     fn trim(&self) -> io::Result<()> {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::batch::Batch;
-use crate::contract::{Committed, Completion, Durable, Figures, Journal, Part, Refused, Status, Why};
+use crate::contract::{Committed, Completion, Durable, Figures, Journal, KeptFiles, Part, Refused, Status, Why};
 use crate::error::{Damage, Error, Place};
 use crate::format::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::recovered::{Gate, Recovered, RecoveredBatch, Recovery, Starts, Tail, Verdict};
@@ -282,6 +282,10 @@ impl Journal for MemoryJournal {
     fn figures(&self) -> Figures {
         let queued_bytes = locked(&self.shared.queue).bytes as u64;
         Figures { queued_bytes, free_bytes: u64::MAX, ..*locked(&self.shared.figures) }
+    }
+
+    fn keep_files(&self) -> std::io::Result<KeptFiles> {
+        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "a journal in memory has no files"))
     }
 
     fn stop(&self) {

@@ -95,9 +95,9 @@ enum Stop {
 }
 
 impl Writer {
-    /// Makes known how much the active segment still takes.
+    /// Makes known where the active segment ends, and how much it still takes.
     pub(crate) fn tell_left(&self) {
-        self.yard.set_active_left(self.active.left());
+        self.yard.set_active(self.active.segment.header.segment, self.active.offset, self.active.left());
     }
 
     pub(crate) fn run(mut self) {
@@ -212,7 +212,7 @@ impl Writer {
         self.counters.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         *offset += bytes.len() as u64;
         self.next_group += 1;
-        self.yard.set_active_left(self.active.left());
+        self.tell_left();
         if let Some(closed) = self.rest.closing.take() {
             self.yard.close(closed);
         }
@@ -234,7 +234,7 @@ impl Writer {
         self.inbox.set_disk_full(false);
         let fresh = Active { segment: prepared, offset: SEGMENT_HEADER_BYTES as u64, extents: Extents::default() };
         let full = std::mem::replace(&mut self.active, fresh);
-        self.yard.set_active_left(self.active.left());
+        self.tell_left();
         let closed = Closed { header: full.segment.header, limit: SUPERSEDES_NOTHING, extents: full.extents };
         // A segment without a group has nothing to go on from, and nothing to keep.
         if let Some(earlier) = self.rest.closing.replace(closed) {

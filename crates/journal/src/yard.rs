@@ -17,6 +17,10 @@ pub(crate) struct Yard {
     for_writer: Condvar,
     /// Bytes that the active segment still takes; written by the writer after every group.
     active_left: AtomicU64,
+    /// The active segment and the end of what is durable in it.
+    active: Mutex<(u64, u64)>,
+    /// Held while segments are recycled or removed, and while somebody begins to keep them.
+    pub(crate) recycling: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +46,8 @@ pub(crate) struct YardState {
     pub(crate) prepared: u64,
     pub(crate) recycled: u64,
     pub(crate) moved_aside: u64,
+    /// So many are copying the files: nothing is recycled, moved aside or removed meanwhile.
+    pub(crate) kept: u32,
     /// There is something to do for the keeper.
     pub(crate) work: bool,
     /// The writer is to end; it does not wait for a disk that is full any more.
@@ -59,8 +65,27 @@ impl Yard {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_active_left(&self, bytes: u64) {
-        self.active_left.store(bytes, Ordering::Relaxed);
+    /// The active segment, the end of what is durable in it, and how many bytes it still takes.
+    pub(crate) fn set_active(&self, segment: u64, end: u64, left: u64) {
+        self.active_left.store(left, Ordering::Relaxed);
+        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = (segment, end);
+    }
+
+    pub(crate) fn active(&self) -> (u64, u64) {
+        *self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on no file is recycled, moved aside or removed, until [`Self::keep_no_more`].
+    pub(crate) fn keep(&self) {
+        let _no_recycling = self.recycling.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lock().kept += 1;
+    }
+
+    pub(crate) fn keep_no_more(&self) {
+        let mut state = self.lock();
+        state.kept = state.kept.saturating_sub(1);
+        drop(state);
+        self.wake_keeper();
     }
 
     /// Bytes that can still be written before the disk counts as full.

@@ -209,15 +209,17 @@ impl StateLog {
         stats
     }
 
-    /// The files that make up the newest checkpoint with the bytes of each that count, manifest last: what a
-    /// follower copies. Empty before the first checkpoint.
-    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+    /// Shows the files that make up the newest checkpoint with the bytes of each that count, manifest last: what a
+    /// follower or a backup copies. None before the first checkpoint. No checkpoint runs until `copy` returns.
+    pub fn with_files<T>(&self, copy: impl FnOnce(&[(PathBuf, u64)]) -> T) -> T {
         let writer = self.0.writer.lock();
-        let Some(newest) = writer.kept.back() else { return Vec::new() };
-        let mut files: Vec<(PathBuf, u64)> =
-            newest.segments.iter().map(|part| (self.0.dir.join(segment::file_name(part.id)), part.len)).collect();
-        files.push((self.0.dir.join(manifest::file_name(newest.generation)), newest.encode().len() as u64));
-        files
+        let mut files: Vec<(PathBuf, u64)> = Vec::new();
+        if let Some(newest) = writer.kept.back() {
+            let of = |part: &manifest::Part| (self.0.dir.join(segment::file_name(part.id)), part.len);
+            files.extend(newest.segments.iter().map(of));
+            files.push((self.0.dir.join(manifest::file_name(newest.generation)), newest.encode().len() as u64));
+        }
+        copy(&files)
     }
 
     /// The directory that holds it.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use model::mutant::{Mutant, is_planted};
 use model::{Timestamp, Value};
 use partition::Move;
 use partition::transaction::{Act, Attempt, Attention, Cause, ReceivedSignal};
@@ -137,7 +138,7 @@ pub(crate) fn put_move(out: &mut Vec<u8>, step: &Move, at: Timestamp) {
             put_attempt(out, attempt, at);
             put_time(out, *settles_at, at);
             out.push(u8::from(*proves_not_executed));
-            put_maybe_value(out, result.as_ref());
+            put_maybe_value(out, result.as_ref().filter(|_| !is_planted(Mutant::EntryForgetsTheResult)));
         }
         Move::LateDone { step, result } => {
             out.push(7);
@@ -197,6 +198,11 @@ pub(crate) fn put_move(out: &mut Vec<u8>, step: &Move, at: Timestamp) {
             put_act(out, act, at);
         }
         Move::End => out.push(22),
+        Move::Restored { step, direction } => {
+            out.push(23);
+            put_varint(out, u64::from(*step));
+            out.push(direction.code());
+        }
     }
 }
 
@@ -261,6 +267,7 @@ pub(crate) fn a_move(from: &mut Bytes<'_>, at: Timestamp) -> Result<Move, Error>
         },
         21 => Move::Act(act(from, at)?),
         22 => Move::End,
+        23 => Move::Restored { step: from.small(WHAT)?, direction: Coded::from_code(from.byte(WHAT)?)? },
         code => return Err(Error::Code { what: WHAT, code: u64::from(code) }),
     })
 }

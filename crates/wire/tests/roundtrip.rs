@@ -164,6 +164,7 @@ fn a_move() -> impl Strategy<Value = Move> {
         signal().prop_map(Move::Signal),
         attention().prop_map(Move::Ask),
         step().prop_map(|step| Move::Recount { step }),
+        (step(), direction()).prop_map(|(step, direction)| Move::Restored { step, direction }),
         (reason(), cause()).prop_map(|(reason, cause)| Move::Stop { reason, cause }),
         (outcome(), option::of(cause()), maybe_value()).prop_map(|(outcome, cause, output)| Move::Decide {
             outcome,
