@@ -6,7 +6,7 @@
 
 use hashbrown::HashMap;
 use model::TxId;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 const SHARDS: usize = 64;
@@ -29,37 +29,68 @@ pub(crate) enum Known {
     Begun { id: TxId, digest: u64 },
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stands {
-    Pending,
-    Live(TxId),
-    /// In history; kept here only for submissions that looked before it was there, and are still on their way.
-    Ended(TxId),
-}
-
-/// One known key. While submissions of it are on their way to the worker it is never forgotten: the last of them
-/// would find nothing, neither here nor (having looked too early) in history, and begin it a second time.
+/// A live transaction, by the hash of its key: 40 bytes with it, because there may be millions.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct Live {
+    id: [u64; 2],
     digest: u64,
-    on_the_way: u32,
-    stands: Stands,
 }
 
-impl Entry {
-    fn known(&self) -> Known {
-        match self.stands {
-            Stands::Pending => Known::Pending { digest: self.digest },
-            Stands::Live(id) | Stands::Ended(id) => Known::Begun { id, digest: self.digest },
+impl Live {
+    fn id(self) -> TxId {
+        TxId(join(self.id))
+    }
+}
+
+/// Submissions of one key that are on their way to the worker, or just there. Until the last of them has arrived the
+/// key is never forgotten: it would find nothing, neither here nor (having looked too early) in history, and begin
+/// it a second time.
+#[derive(Clone, Copy, Debug)]
+struct Coming {
+    digest: u64,
+    count: u32,
+    /// It has begun and ended meanwhile, and is in history.
+    ended: Option<TxId>,
+}
+
+type Key = [u64; 2];
+
+#[derive(Default)]
+struct Shard {
+    live: HashMap<Key, Live, Folded>,
+    coming: HashMap<Key, Coming, Folded>,
+}
+
+impl Shard {
+    fn known(&self, key: Key) -> Option<Known> {
+        if let Some(live) = self.live.get(&key) {
+            return Some(Known::Begun { id: live.id(), digest: live.digest });
+        }
+        self.coming.get(&key).map(|coming| match coming.ended {
+            Some(id) => Known::Begun { id, digest: coming.digest },
+            None => Known::Pending { digest: coming.digest },
+        })
+    }
+
+    /// One fewer is on its way. A pending one stays known when `pending_stays`, until somebody says what became of it.
+    fn one_less(&mut self, key: Key, pending_stays: bool) {
+        if let Some(coming) = self.coming.get_mut(&key) {
+            coming.count = coming.count.saturating_sub(1);
+            let is_pending = coming.ended.is_none() && !self.live.contains_key(&key);
+            if coming.count == 0 && !(is_pending && pending_stays) {
+                self.coming.remove(&key);
+            }
         }
     }
-
-    fn is_over(&self) -> bool {
-        self.on_the_way == 0 && !matches!(self.stands, Stands::Live(_))
-    }
 }
 
-type Shard = Mutex<HashMap<u128, Entry, Folded>>;
+fn split(n: u128) -> Key {
+    [n as u64, (n >> 64) as u64]
+}
+
+fn join(parts: [u64; 2]) -> u128 {
+    u128::from(parts[0]) | u128::from(parts[1]) << 64
+}
 
 /// The keys are hashes already.
 #[derive(Clone, Default)]
@@ -81,8 +112,8 @@ impl std::hash::Hasher for FoldedHasher {
         }
     }
 
-    fn write_u128(&mut self, n: u128) {
-        self.0 = (n as u64) ^ (n >> 64) as u64;
+    fn write_u64(&mut self, n: u64) {
+        self.0 ^= n;
     }
 }
 
@@ -96,90 +127,78 @@ impl std::hash::BuildHasher for Folded {
 
 /// The live keys of a node.
 pub(crate) struct LiveKeys {
-    shards: Vec<Shard>,
+    shards: Vec<Mutex<Shard>>,
 }
 
 impl LiveKeys {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::new(HashMap::with_hasher(Folded))).collect() }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
-    fn shard(&self, scope: u128) -> &Shard {
-        &self.shards[(scope >> 64) as usize % SHARDS]
+    fn shard(&self, scope: u128) -> (MutexGuard<'_, Shard>, Key) {
+        let key = split(scope);
+        (self.shards[key[1] as usize % SHARDS].lock(), key)
     }
 
     /// What a key stands for. If that is nothing, or the same submission on its way, this one is counted as on its
     /// way too: [`Self::arrived`] or [`Self::give_up`] must follow.
     pub(crate) fn reserve(&self, scope: u128, digest: u64) -> Option<Known> {
-        let mut shard = self.shard(scope).lock();
-        match shard.entry(scope) {
-            hashbrown::hash_map::Entry::Occupied(mut slot) => {
-                let entry = slot.get_mut();
-                if entry.stands == Stands::Pending && entry.digest == digest {
-                    entry.on_the_way += 1;
+        let (mut shard, key) = self.shard(scope);
+        let known = shard.known(key);
+        match known {
+            None => drop(shard.coming.insert(key, Coming { digest, count: 1, ended: None })),
+            Some(Known::Pending { digest: first }) if first == digest => {
+                if let Some(coming) = shard.coming.get_mut(&key) {
+                    coming.count += 1;
                 }
-                Some(entry.known())
             }
-            hashbrown::hash_map::Entry::Vacant(slot) => {
-                slot.insert(Entry { digest, on_the_way: 1, stands: Stands::Pending });
-                None
-            }
+            Some(Known::Pending { .. } | Known::Begun { .. }) => {}
         }
+        known
     }
 
     /// A submission that was on its way has reached its worker. Gives what its key stands for by now.
     pub(crate) fn arrived(&self, scope: u128) -> Option<Known> {
-        let mut shard = self.shard(scope).lock();
-        let entry = shard.get_mut(&scope)?;
-        entry.on_the_way = entry.on_the_way.saturating_sub(1);
-        let known = entry.known();
+        let (mut shard, key) = self.shard(scope);
+        let known = shard.known(key);
         // A pending one is about to be begun or refused, by whoever asked.
-        if entry.is_over() && entry.stands != Stands::Pending {
-            shard.remove(&scope);
-        }
-        Some(known)
+        shard.one_less(key, true);
+        known
     }
 
     /// A submission that was on its way goes no further.
     pub(crate) fn give_up(&self, scope: u128) {
-        let mut shard = self.shard(scope).lock();
-        if let Some(entry) = shard.get_mut(&scope) {
-            entry.on_the_way = entry.on_the_way.saturating_sub(1);
-            if entry.is_over() {
-                shard.remove(&scope);
-            }
-        }
+        let (mut shard, key) = self.shard(scope);
+        shard.one_less(key, false);
     }
 
     /// A submission that has arrived was refused.
     pub(crate) fn refused(&self, scope: u128) {
-        let mut shard = self.shard(scope).lock();
-        if shard.get(&scope).is_some_and(Entry::is_over) {
-            shard.remove(&scope);
+        let (mut shard, key) = self.shard(scope);
+        if shard.coming.get(&key).is_some_and(|coming| coming.count == 0) {
+            shard.coming.remove(&key);
         }
     }
 
     pub(crate) fn get(&self, scope: u128) -> Option<Known> {
-        self.shard(scope).lock().get(&scope).map(Entry::known)
+        let (shard, key) = self.shard(scope);
+        shard.known(key)
     }
 
     pub(crate) fn set(&self, scope: u128, id: TxId, digest: u64) {
-        let mut shard = self.shard(scope).lock();
-        let entry = shard.entry(scope).or_insert(Entry { digest, on_the_way: 0, stands: Stands::Pending });
-        entry.digest = digest;
-        entry.stands = Stands::Live(id);
+        let (mut shard, key) = self.shard(scope);
+        shard.live.insert(key, Live { id: split(id.0), digest });
+        if shard.coming.get(&key).is_some_and(|coming| coming.count == 0) {
+            shard.coming.remove(&key);
+        }
     }
 
     /// It has ended and can be found in history.
     pub(crate) fn ended(&self, scope: u128) {
-        let mut shard = self.shard(scope).lock();
-        if let Some(entry) = shard.get_mut(&scope) {
-            if let Stands::Live(id) = entry.stands {
-                entry.stands = Stands::Ended(id);
-            }
-            if entry.is_over() {
-                shard.remove(&scope);
-            }
+        let (mut shard, key) = self.shard(scope);
+        let Some(live) = shard.live.remove(&key) else { return };
+        if let Some(coming) = shard.coming.get_mut(&key) {
+            coming.ended = Some(live.id());
         }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod crm;
 pub(crate) mod deeds;
 pub(crate) mod generic;
 pub(crate) mod hlr;
+pub(crate) mod lists;
 pub(crate) mod memory;
 pub(crate) mod mnp;
 pub(crate) mod payments;
@@ -229,6 +230,7 @@ impl Book {
             TradeKind::Billing => Box::new(billing::Billing::default()),
             TradeKind::Crm => Box::new(crm::Crm::default()),
             TradeKind::Hlr => Box::new(hlr::Hlr::default()),
+            TradeKind::Lists => Box::new(lists::Lists::default()),
             TradeKind::Mnp => Box::new(mnp::Mnp::default()),
             TradeKind::Payments => Box::new(payments::Payments::default()),
             TradeKind::Sms => Box::new(sms::Sms::default()),

@@ -129,6 +129,8 @@ pub enum TradeKind {
     Billing,
     Crm,
     Hlr,
+    /// Lists of numbers to append to.
+    Lists,
     Mnp,
     Payments,
     Sms,
@@ -136,7 +138,8 @@ pub enum TradeKind {
 }
 
 impl TradeKind {
-    /// The trade of a telecom system by its name; any other name is generic.
+    /// The trade of a telecom system by its name. Names that begin with `accounts` are accounts as billing has them,
+    /// names that begin with `lists` are lists; any other is generic.
     pub fn by_name(name: &str) -> Self {
         match name {
             "billing" => Self::Billing,
@@ -145,6 +148,8 @@ impl TradeKind {
             "mnp" => Self::Mnp,
             "payments" => Self::Payments,
             "sms" => Self::Sms,
+            name if name.starts_with("accounts") => Self::Billing,
+            name if name.starts_with("lists") => Self::Lists,
             _ => Self::Generic,
         }
     }

@@ -3,13 +3,14 @@
 //! Leaves out what to do about it: the runtime refuses new work at [`Level::Refuse`] and the journal keeps
 //! its own preallocated segments.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
 
 use crate::Error;
 use crate::durable::{failed, remove, reserve, sync_dir};
+use crate::file::File;
 
 /// Space of the file system that holds a directory, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,14 +1,14 @@
 //! Making files last: synced directories, atomic publishing, reserved space, honest read-back.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::Errno;
 
 use crate::Error;
+use crate::file::{self, File, FileExt};
 
 /// Turns an I/O error into ours; `DiskFull` is told apart because the caller can wait for it to pass.
 pub(crate) fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
@@ -57,7 +57,7 @@ pub(crate) fn publish(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Error>
     if back != bytes {
         return Err(Error::damaged(&part, 0, "what was read back differs from what was written"));
     }
-    fs::rename(&part, &done).map_err(failed("rename into place", &done))?;
+    file::rename(&part, &done).map_err(failed("rename into place", &done))?;
     sync_dir(dir)
 }
 
@@ -67,6 +67,7 @@ pub(crate) fn reserve(file: &File, path: &Path, offset: u64, len: u64) -> Result
     if len == 0 {
         return Ok(());
     }
+    file::may_reserve(file).map_err(failed("reserve space in", path))?;
     match fallocate(file, FallocateFlags::KEEP_SIZE, offset, len) {
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
         Err(errno) => Err(failed("reserve space in", path)(errno.into())),
@@ -105,7 +106,7 @@ pub(crate) fn names_in(dir: &Path) -> Result<Vec<String>, Error> {
 
 /// Removes a file that nobody needs any more; a missing one is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
+    match file::remove_file(path) {
         Ok(()) => Ok(()),
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(other) => Err(failed("remove", path)(other)),

@@ -29,7 +29,6 @@ mod signpost;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +40,7 @@ pub use block::{Block, ROW_BYTES_MAX, Record, StoredRecord, TAGS_MAX};
 pub use inspection::inspect;
 pub use listing::{Count, Cursor, Filter, GroupBy, LIMIT_MAX, Page};
 
+use crate::file::File;
 use crate::{Error, durable};
 use memory::MemoryTable;
 use side::Side;

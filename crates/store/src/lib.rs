@@ -17,6 +17,10 @@ pub mod disk;
 mod durable;
 mod error;
 mod fields;
+#[cfg(not(feature = "faults"))]
+mod file;
+#[cfg(feature = "faults")]
+pub mod file;
 pub mod history;
 mod inspect;
 pub mod statelog;

@@ -15,7 +15,7 @@ pub(crate) mod crowd;
 pub(crate) mod dice;
 mod faults;
 pub(crate) mod judge;
-mod operator;
+pub(crate) mod operator;
 mod progress;
 pub(crate) mod roll;
 pub(crate) mod stage;

@@ -1,6 +1,6 @@
 //! `kill -9` under load, as a user would drill it: nothing acknowledged is lost, and the ledger's audit holds.
 //!
-//! Ten rounds by default. `TIDEGATE_KILL_ROUNDS=200 cargo test -p tidegate --test kill` runs two hundred, for which
+//! Fifty kills by default. `TIDEGATE_KILL_ROUNDS=200 cargo test -p tidegate --test kill` runs two hundred, for which
 //! nextest's time limit per test is too short. The other tests are about what a drill leaves behind: nothing.
 
 use std::path::Path;
@@ -18,7 +18,7 @@ fn tidegate(arguments: &[&str]) -> Command {
 
 #[test]
 fn nothing_acknowledged_is_lost() {
-    let rounds = std::env::var("TIDEGATE_KILL_ROUNDS").unwrap_or_else(|_| "10".to_owned());
+    let rounds = std::env::var("TIDEGATE_KILL_ROUNDS").unwrap_or_else(|_| "50".to_owned());
     let done = tidegate(&["drill", "kill", "--rounds", &rounds, "--seed", "7", "-o", "json"]).output();
     let done = done.expect("the binary runs");
     let told: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();

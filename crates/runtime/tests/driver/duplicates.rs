@@ -74,3 +74,18 @@ async fn duplicates_that_come_while_it_ends_find_it() {
     assert!(done.values().all(|count| *count == 1), "{:?}", done.iter().find(|(_, count)| **count > 1));
     world::end(engine);
 }
+
+/// A repeat is said to be one also if its wait ends before the transaction does.
+#[tokio::test]
+async fn a_repeat_that_outlives_its_wait_is_still_a_repeat() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = world::start(dir.path(), &Bank::new(Mood::Well));
+    world::apply(&engine).await;
+    let order = || world::order("awaiting", "k1", "k1", "k1");
+    let wait = Duration::from_millis(20);
+    let first = engine.submit(order(), wait, Until::End).await.expect("accepted");
+    assert!(!first.decided && !first.replayed, "{}", world::text(&first));
+    let again = engine.submit(order(), wait, Until::End).await.expect("known");
+    assert_eq!((again.id, again.decided, again.replayed), (first.id, false, true), "{}", world::text(&again));
+    world::end(engine);
+}

@@ -1,13 +1,12 @@
 //! The catalog's file: appending a change, reading it back, rewriting it when most of it is dead.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::{CHANGE_BYTES_MAX, Object, ObjectKey, Op};
 use crate::durable::{create_dir, failed, len_of, names_in, publish, remove, reserve};
 use crate::fields::{Fields, PutFields};
+use crate::file::{self, File, FileExt};
 use crate::{Error, Inspection, Severity};
 
 const FILE: &str = "catalog.log";
@@ -17,6 +16,8 @@ const HEADER_LEN: u64 = 16;
 const CHANGE_HEADER_LEN: usize = 16;
 /// A rewrite leaves gaps in the numbers; a larger one is not ours.
 const NUMBERS_SKIPPED_MAX: u64 = 1 << 32;
+/// By how much the number of a seal is ahead of the last change's.
+const SEAL_AHEAD: u64 = 1 << 20;
 /// Below this size dead bytes are not worth a rewrite.
 const REWRITE_BYTES_MIN: u64 = 256 << 10;
 
@@ -46,10 +47,10 @@ impl Log {
         if !path.exists() {
             publish(dir, FILE, &header())?;
         }
-        let bytes = fs::read(&path).map_err(failed("read", &path))?;
+        let bytes = file::read(&path).map_err(failed("read", &path))?;
         let read = read_changes(&path, &bytes, &mut visit)?;
         let file = File::options().read(true).write(true).open(&path).map_err(failed("open", &path))?;
-        if read.end < bytes.len() as u64 {
+        if read.end.max(read.sealed_through) < bytes.len() as u64 {
             warnings.push(format!(
                 "the last change of {} was cut off while being written; {} bytes removed",
                 path.display(),
@@ -88,7 +89,18 @@ impl Log {
         }
         self.end += bytes.len() as u64;
         self.last_change = number;
+        self.seal();
         Ok(number)
+    }
+
+    /// Behind the last change, an empty one that the next change overwrites: a whole change behind it is what tells
+    /// damage of an old one from a write that was cut short. It is not waited for, and nothing is lost without it.
+    fn seal(&self) {
+        let sealed = encode_change(self.last_change + SEAL_AHEAD, &[])
+            .and_then(|bytes| self.file.write_all_at(&bytes, self.end).map_err(failed("seal", &self.path)));
+        if let Err(error) = sealed {
+            tracing::warn!(%error, "the end of the catalog is not sealed");
+        }
     }
 
     /// Writes the live objects to a new file, grouped by the change that wrote them, and swaps it in.
@@ -120,6 +132,7 @@ impl Log {
         }
         self.file = File::options().read(true).write(true).open(&self.path).map_err(failed("open", &self.path))?;
         self.end = bytes.len() as u64;
+        self.seal();
         Ok(())
     }
 }
@@ -186,6 +199,8 @@ fn decode_ops(fields: &mut Fields<'_>) -> Option<Vec<Op>> {
 }
 
 struct Read {
+    /// Behind the seal; 0 if there is none.
+    sealed_through: u64,
     end: u64,
     last_change: u64,
 }
@@ -194,9 +209,14 @@ fn read_changes(path: &Path, bytes: &[u8], visit: &mut impl FnMut(u64, Vec<Op>))
     if bytes.get(..HEADER_LEN as usize) != Some(header().as_slice()) {
         return Err(Error::damaged(path, 0, format!("not a catalog of format {VERSION}")));
     }
-    let mut read = Read { end: HEADER_LEN, last_change: 0 };
+    let mut read = Read { end: HEADER_LEN, last_change: 0, sealed_through: 0 };
     while let Some(rest) = bytes.get(read.end as usize..).filter(|rest| !rest.is_empty()) {
         match change_at(rest, read.last_change) {
+            // A seal: only the next change may stand in its place.
+            Some((number, ops, len)) if ops.is_empty() && number - read.last_change == SEAL_AHEAD => {
+                read.sealed_through = read.end + len as u64;
+                break;
+            }
             Some((number, ops, len)) => {
                 visit(number, ops);
                 read.last_change = number;
@@ -244,10 +264,10 @@ pub fn inspect(dir: &Path) -> Result<Inspection, Error> {
     let file = File::open(&path).map_err(failed("open", &path))?;
     report.files = 1;
     report.bytes = len_of(&file, &path)?;
-    let bytes = fs::read(&path).map_err(failed("read", &path))?;
+    let bytes = file::read(&path).map_err(failed("read", &path))?;
     let mut objects = BTreeMap::new();
     match read_changes(&path, &bytes, &mut |change, ops| super::apply(&mut objects, change, ops)) {
-        Ok(read) if read.end < report.bytes => {
+        Ok(read) if read.end.max(read.sealed_through) < report.bytes => {
             report.note(Severity::Leftover, &path, read.end, "the last change was cut off while being written");
         }
         Ok(_) => {}

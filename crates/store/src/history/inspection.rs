@@ -1,11 +1,11 @@
 //! Reading every byte of the history without changing one.
 
-use std::fs::File;
 use std::path::Path;
 
 use super::segment::{self, Gap};
 use super::side::{self, Side};
 use crate::durable::{failed, names_in};
+use crate::file::File;
 use crate::{Error, Inspection, Severity};
 
 /// Verifies the history in `dir`: every record of every segment, every page of every side file, and that the two

@@ -2,8 +2,6 @@
 //! what retention no longer wants.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +13,7 @@ use super::writer::{Prepared, wait_durable};
 use super::{Dropped, Position, Shared, Tables, segment};
 use crate::Error;
 use crate::durable::{failed, remove, reserve, sync_dir};
+use crate::file::{File, FileExt};
 
 /// Full segments that may wait for their side file; past it no new segment is prepared, which bounds the memory.
 const TO_SEAL_MAX: usize = 2;

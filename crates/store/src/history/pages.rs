@@ -1,11 +1,10 @@
 //! Sorted tables on disk in pages of 4 KiB, each with its own checksum, found through fences kept in memory.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::Error;
 use crate::durable::failed;
+use crate::file::{File, FileExt};
 
 pub(super) const PAGE: usize = 4096;
 const PAYLOAD: usize = PAGE - 4;

@@ -7,7 +7,6 @@
 //! damage: reported with its place, and left where it is.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -24,6 +23,7 @@ use super::writer::{Prepared, Tail};
 use super::{Opened, Segment, Settings, Shared, Tables};
 use crate::Error;
 use crate::durable::{create_dir, failed, len_of, names_in, remove, sync_dir};
+use crate::file::File;
 
 /// A record every so many bytes is expected when a table is sized for the first time.
 const RECORD_BYTES_EXPECTED: u64 = 512;

@@ -1,13 +1,12 @@
 //! A history segment's file: a header, then frames as `block` draws them. Reading one record, and reading all.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::block::{self, FRAME_HEADER_LEN, RECORD_HEADER_LEN, StoredRecord};
 use crate::Error;
 use crate::durable::{failed, len_of};
 use crate::fields::{Fields, PutFields};
+use crate::file::{File, FileExt};
 
 pub(super) const HEADER_LEN: usize = 32;
 const MAGIC: u64 = 0x3153_4948_4754_0a0d;

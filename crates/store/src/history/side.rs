@@ -11,9 +11,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +22,7 @@ use super::pages::{LoadedPage, PAGE, PageBuilder, PageTable};
 use crate::Error;
 use crate::durable::{failed, len_of, sync_dir};
 use crate::fields::{Fields, PutFields};
+use crate::file::{self, File, FileExt};
 
 const MAGIC: u64 = 0x3158_4448_4754_0a0d;
 const VERSION: u32 = 1;
@@ -185,7 +184,7 @@ impl Side {
         };
         file.write_all_at(&about.encode(), 0).map_err(failed("write", &part))?;
         file.sync_all().map_err(failed("sync", &part))?;
-        fs::rename(&part, &path).map_err(failed("rename into place", &path))?;
+        file::rename(&part, &path).map_err(failed("rename into place", &path))?;
         sync_dir(dir)?;
         Self::open(dir, segment)
     }

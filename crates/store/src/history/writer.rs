@@ -4,8 +4,6 @@
 //! not get that far, because segments are reserved before they are used (`keeper`).
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +15,7 @@ use super::memory::MemoryTable;
 use super::{NotTaken, Position, Refusal, Segment, Shared, Tables, segment};
 use crate::Error;
 use crate::durable::failed;
+use crate::file::{File, FileExt};
 
 /// Buffers kept for the next blocks.
 const SPARE_BLOCKS_MAX: usize = 64;

@@ -3,8 +3,6 @@
 //! The order of records is what makes it right: rows copied by compaction come *before* the caller's changes, as if
 //! they had been written one step earlier, so that a change in this very checkpoint always wins.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
@@ -16,6 +14,7 @@ use super::segment::{self, RECORD_HEADER_LEN, SECTION_HEADER_LEN, Segment};
 use super::{Rows, StateLog, Verified, Writer, compaction};
 use crate::Error;
 use crate::durable::{self, failed};
+use crate::file::{File, FileExt};
 
 /// Index changes taken over per lock, so that readers never wait long.
 const TAKE_OVER_AT_ONCE: usize = 1024;

@@ -1,12 +1,12 @@
 //! Reading every byte of a partition's rows without changing one.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::Path;
 
 use super::manifest::{self, Manifest};
 use super::segment::{self, Kind};
 use crate::durable::{len_of, names_in};
+use crate::file::File;
 use crate::{Error, Inspection, Severity};
 
 /// Verifies both kept checkpoints of the state log in `dir`. Fails only when the directory itself cannot be listed.

@@ -5,7 +5,6 @@
 //! segments u32 × { id u32 · valid length u64 · chain u64 } · meta length u64 · meta │ xxh3-128 of all before
 //! ```
 
-use std::fs;
 use std::path::Path;
 
 use xxhash_rust::xxh3::xxh3_128;
@@ -13,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::Error;
 use crate::durable::failed;
 use crate::fields::{Fields, PutFields};
+use crate::file;
 
 const MAGIC: u64 = 0x3150_4b43_4754_5354; // "TSTGCKP1"
 const VERSION: u32 = 1;
@@ -66,7 +66,7 @@ impl Manifest {
     }
 
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = fs::read(path).map_err(failed("read", path))?;
+        let bytes = file::read(path).map_err(failed("read", path))?;
         let Some(body_len) = bytes.len().checked_sub(16) else {
             return Err(Error::damaged(path, 0, "too short for a manifest"));
         };

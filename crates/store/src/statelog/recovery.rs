@@ -1,7 +1,6 @@
 //! Opening: choose the newest checkpoint that verifies, replay its segments, cut everything it does not cover.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use super::segment::{self, Kind, Segment};
 use super::{Restored, Rows, Settings, Shared, StateLog, Writer};
 use crate::Error;
 use crate::durable::{create_dir, failed, len_of, names_in, remove, sync_dir};
+use crate::file::{self, File};
 
 pub(super) fn open(dir: &Path, settings: Settings) -> Result<(StateLog, Option<Restored>), Error> {
     if !(64 << 10..=2 << 30).contains(&settings.segment_bytes) {
@@ -64,7 +64,7 @@ pub(super) fn open(dir: &Path, settings: Settings) -> Result<(StateLog, Option<R
     // between must not bring it back as the newest.
     for path in &set_aside {
         let aside = path.with_extension("damaged");
-        fs::rename(path, &aside).map_err(failed("set aside", path))?;
+        file::rename(path, &aside).map_err(failed("set aside", path))?;
     }
     if !set_aside.is_empty() {
         sync_dir(dir)?;

@@ -7,8 +7,6 @@
 //! The section's hash covers its header fields and body, so that a section moved to another file does not verify.
 //! A record's CRC serves single reads; whole scans trust the section's hash.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +16,7 @@ use super::index::Place;
 use crate::Error;
 use crate::durable::failed;
 use crate::fields::Fields;
+use crate::file::{File, FileExt};
 
 pub(super) const SECTION_HEADER_LEN: usize = 32;
 pub(super) const RECORD_HEADER_LEN: usize = 16;

@@ -7,6 +7,9 @@ use store::{Error, Severity};
 
 use crate::files::{copy_dir, flip, names};
 
+/// A change without anything in it.
+const SEAL_LEN: usize = 20;
+
 fn put(kind: &str, name: &str, version: u64, bytes: &[u8]) -> Op {
     Op::Put { key: ObjectKey::new(kind, name, version), bytes: bytes.to_vec() }
 }
@@ -35,14 +38,43 @@ fn a_change_cut_anywhere_is_not_there_at_all() {
     let after = all(&catalog);
     drop(catalog);
     let whole = fs::read(&path).expect("file");
-    for len in old_len..=whole.len() {
+    let end = whole.len() - SEAL_LEN;
+    for len in old_len - SEAL_LEN..=whole.len() {
         let cut = copy_dir(dir.path());
         fs::write(cut.path().join("catalog.log"), &whole[..len]).expect("cut");
         let catalog = Catalog::open(cut.path()).expect("open");
-        let expected = if len == whole.len() { &after } else { &before };
+        let expected = if len >= end { &after } else { &before };
         assert_eq!(&all(&catalog), expected, "cut at {len}");
-        assert_eq!(catalog.warnings().is_empty(), len == old_len || len == whole.len());
+        assert_eq!(catalog.last_change(), if len >= end { 2 } else { 1 }, "cut at {len}");
+        assert_eq!(
+            catalog.warnings().is_empty(),
+            [old_len - SEAL_LEN, end, whole.len()].contains(&len),
+            "cut at {len}"
+        );
     }
+}
+
+/// Behind the last change stands a seal, so that old damage is not taken for a write that was cut short.
+#[test]
+fn a_flipped_byte_of_the_last_change_is_damage_and_not_a_torn_write() {
+    let dir = tempfile::tempdir().expect("dir");
+    let mut catalog = Catalog::open(dir.path()).expect("open");
+    let before = fs::read(dir.path().join("catalog.log")).expect("file").len();
+    catalog.change(vec![put("definition", "a", 1, &[1; 30])]).expect("change");
+    drop(catalog);
+    let len = fs::read(dir.path().join("catalog.log")).expect("file").len();
+    for at in before..len - SEAL_LEN {
+        let hurt = copy_dir(dir.path());
+        flip(&hurt.path().join("catalog.log"), at);
+        assert!(matches!(Catalog::open(hurt.path()), Err(Error::Damaged { .. })), "byte {at}");
+        assert_eq!(inspect(hurt.path()).expect("inspect").worst(), Some(Severity::Loss), "byte {at}");
+    }
+    // The next change stands in the seal's place, with the next number.
+    let mut catalog = Catalog::open(dir.path()).expect("open");
+    assert_eq!(catalog.change(vec![put("definition", "b", 1, b"b")]).expect("change"), 2);
+    drop(catalog);
+    let catalog = Catalog::open(dir.path()).expect("open");
+    assert_eq!((catalog.last_change(), catalog.warnings().len(), all(&catalog).len()), (2, 0, 2));
 }
 
 #[test]
@@ -50,7 +82,7 @@ fn a_flipped_byte_with_a_whole_change_behind_it_is_damage() {
     let dir = tempfile::tempdir().expect("dir");
     let mut catalog = Catalog::open(dir.path()).expect("open");
     catalog.change(vec![put("definition", "a", 1, &[1; 30])]).expect("change");
-    let first_len = fs::read(dir.path().join("catalog.log")).expect("file").len();
+    let first_len = fs::read(dir.path().join("catalog.log")).expect("file").len() - SEAL_LEN;
     catalog.change(vec![put("definition", "b", 1, &[2; 30])]).expect("change");
     drop(catalog);
     for at in 0..first_len {

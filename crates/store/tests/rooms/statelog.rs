@@ -266,13 +266,13 @@ fn a_seq_that_goes_back_and_a_row_too_large_are_refused() {
 fn an_empty_row_is_a_row_and_files_name_the_newest_checkpoint() {
     let dir = tempfile::tempdir().expect("dir");
     let log = reopen(dir.path(), 0);
-    assert!(log.files().is_empty());
+    assert!(log.with_files(<[_]>::to_vec).is_empty());
     checkpoint(&log, 1, &[(u64::MAX, Some(Vec::new()))]);
     drop(log);
     let log = reopen(dir.path(), 1);
     assert_eq!(log.read(u64::MAX).expect("read"), Some(Vec::new()));
     let other = tempfile::tempdir().expect("dir");
-    for (path, len) in log.files() {
+    for (path, len) in log.with_files(<[_]>::to_vec) {
         let bytes = std::fs::read(&path).expect("file");
         std::fs::write(other.path().join(path.file_name().expect("name")), &bytes[..len as usize]).expect("copy");
     }

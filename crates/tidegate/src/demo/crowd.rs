@@ -183,7 +183,8 @@ impl Crowd {
         }
     }
 
-    async fn afterwards(&self, arrival: &Arrival, id: &str) {
+    /// What follows an acknowledgement: repeats, misuse, cancels, the clearing house's word.
+    pub(crate) async fn afterwards(&self, arrival: &Arrival, id: &str) {
         let order = &arrival.order;
         tokio::join!(
             async {

@@ -21,7 +21,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 /// Below the ports that Linux gives to outgoing connections, so that nobody takes an engine's port while it is dead.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
-/// The systems of the stand, in the order of their doors after the common one.
+/// The telecom systems of the stand, in the order of their doors after the common one.
 const SYSTEMS: [&str; 6] = ["billing", "crm", "hlr", "mnp", "payments", "sms"];
 
 /// Called first of all by every process of this binary: a child of a rehearsal ends with its owner.
@@ -44,15 +44,19 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    fn start(name: &'static str, arguments: &[String], log: PathBuf) -> Result<Self, String> {
+    /// `program`: this one if there is none.
+    fn start(name: &'static str, program: Option<&Path>, arguments: &[String], log: PathBuf) -> Result<Self, String> {
         let failed = |what: &str, why: std::io::Error| format!("cannot start {name}: {what}: {why}");
         let out = File::options().create(true).append(true).open(&log).map_err(|e| failed("its log", e))?;
         let errors = out.try_clone().map_err(|e| failed("its log", e))?;
-        let mut program = std::env::current_exe().map_err(|e| failed("this program", e))?;
-        if !program.exists() {
-            // It was replaced while it ran; the kernel still has it.
-            program = PathBuf::from("/proc/self/exe");
-        }
+        let program = match program {
+            Some(program) => program.to_owned(),
+            None => match std::env::current_exe().map_err(|e| failed("this program", e))? {
+                program if program.exists() => program,
+                // It was replaced while it ran; the kernel still has it.
+                _ => PathBuf::from("/proc/self/exe"),
+            },
+        };
         let child = std::os::unix::process::CommandExt::process_group(&mut Command::new(program), 0)
             .args(arguments)
             .env(OWNER, std::process::id().to_string())
@@ -71,14 +75,19 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to end, and waits until it has.
-    async fn stop(&mut self, signal: Signal) -> Result<(), String> {
+    /// A signal to a process that lives.
+    fn signal(&mut self, signal: Signal) -> Result<(), String> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| format!("{} has no process id", self.name))?;
         if let Some(status) = self.ended()? {
             return Err(format!("{} had ended before it was asked to ({status})\n{}", self.name, self.tail()));
         }
-        rustix::process::kill_process(pid, signal).map_err(|e| format!("cannot stop {}: {e}", self.name))?;
+        rustix::process::kill_process(pid, signal).map_err(|e| format!("cannot signal {}: {e}", self.name))
+    }
+
+    /// Asks it to end, and waits until it has.
+    async fn stop(&mut self, signal: Signal) -> Result<(), String> {
+        self.signal(signal)?;
         let begun = Instant::now();
         while begun.elapsed() < STOPPED_WITHIN {
             match self.ended()? {
@@ -118,16 +127,42 @@ enum Folder {
     Kept(PathBuf),
 }
 
+/// One of the two processes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whom {
+    Engine,
+    Stand,
+}
+
 /// A stand and an engine.
 #[derive(Debug)]
 pub(crate) struct Stage {
+    /// Another build than the one that is running.
+    pub(crate) program: Option<PathBuf>,
+    /// Names of at most six systems in their order; the telecom ones unless somebody says otherwise.
+    pub(crate) systems: &'static [&'static str],
     engine: Option<Process>,
     stand: Option<Process>,
     stand_port: u16,
     engine_port: u16,
     seed: u64,
+    /// Settings of the engine that are not its defaults, by name.
+    engine_settings: Vec<(&'static str, String)>,
+    /// A file system of its own for the engine's data, if it was asked for.
+    small_disk: Option<SmallDisk>,
     /// Last: dropped after the processes that write into it.
     folder: Folder,
+}
+
+/// A file system in memory at this place; unmounted in the end.
+#[derive(Debug)]
+struct SmallDisk(PathBuf);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazy, so that a last open file does not keep it; there is nobody to tell if it fails.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
 }
 
 impl Stage {
@@ -151,7 +186,43 @@ impl Stage {
         };
         let stand_port = free_ports(1 + SYSTEMS.len() as u16, 0)?;
         let engine_port = free_ports(1, stand_port + 1 + SYSTEMS.len() as u16)?;
-        Ok(Self { engine: None, stand: None, stand_port, engine_port, seed, folder })
+        Ok(Self {
+            program: None,
+            systems: &SYSTEMS,
+            engine: None,
+            stand: None,
+            stand_port,
+            engine_port,
+            seed,
+            engine_settings: Vec::new(),
+            small_disk: None,
+            folder,
+        })
+    }
+
+    /// A setting for the engine's next start, by its name in `tidegate settings`.
+    pub(crate) fn set_engine(&mut self, name: &'static str, value: impl Into<String>) {
+        self.engine_settings.retain(|(known, _)| *known != name);
+        self.engine_settings.push((name, value.into()));
+    }
+
+    /// Puts the engine's data, of which there is none yet, on a file system in memory of this size.
+    pub(crate) fn mount_data(&mut self, bytes: u64) -> Result<(), String> {
+        let data = self.data();
+        std::fs::create_dir_all(&data).map_err(|e| format!("cannot make {}: {e}", data.display()))?;
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tidegate-drill"]).arg(&data).stdin(Stdio::null());
+        let done = mount.output().map_err(|e| format!("mount does not start: {e}"))?;
+        if !done.status.success() {
+            return Err(format!("no file system of its own: {}", String::from_utf8_lossy(&done.stderr).trim()));
+        }
+        self.small_disk = Some(SmallDisk(data));
+        Ok(())
+    }
+
+    /// The engine's data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder().join("data")
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -185,7 +256,7 @@ impl Stage {
 
     /// A participants file with the names of systems in capitals where their doors belong.
     pub(crate) fn with_doors(&self, participants: &str) -> String {
-        (1u16..).zip(SYSTEMS).fold(participants.to_owned(), |text, (place, system)| {
+        (1u16..).zip(self.systems).fold(participants.to_owned(), |text, (place, system)| {
             let door = format!("http://127.0.0.1:{}/{system}", self.stand_port + place);
             text.replace(&format!("- {}\n", system.to_uppercase()), &format!("- {door}\n"))
         })
@@ -205,7 +276,8 @@ impl Stage {
             "--seed".to_owned(),
             self.seed.to_string(),
         ];
-        self.stand = Some(Process::start("the stand", &arguments, self.folder().join("stand.log"))?);
+        self.stand =
+            Some(Process::start("the stand", self.program.as_deref(), &arguments, self.folder().join("stand.log"))?);
         let client = self.stand_client();
         let begun = Instant::now();
         loop {
@@ -218,22 +290,38 @@ impl Stage {
 
     /// Starts the engine on its data.
     pub(crate) fn spawn_engine(&mut self) -> Result<Instant, String> {
+        self.spawn_engine_on(&self.data())
+    }
+
+    /// As `spawn_engine`, on another directory.
+    pub(crate) fn spawn_engine_on(&mut self, data: &Path) -> Result<Instant, String> {
         let begun = Instant::now();
-        let data = self.folder().join("data");
+        let settings = self.folder().join("settings.toml");
+        let lines: String =
+            self.engine_settings.iter().map(|(name, value)| format!("{name} = \"{value}\"\n")).collect();
+        std::fs::write(&settings, lines).map_err(|e| format!("cannot write {}: {e}", settings.display()))?;
         let arguments = [
             "serve".to_owned(),
             "--data".to_owned(),
             data.display().to_string(),
             "--listen".to_owned(),
             format!("127.0.0.1:{}", self.engine_port),
+            "--settings".to_owned(),
+            settings.display().to_string(),
         ];
-        self.engine = Some(Process::start("the engine", &arguments, self.folder().join("engine.log"))?);
+        self.engine =
+            Some(Process::start("the engine", self.program.as_deref(), &arguments, self.folder().join("engine.log"))?);
         Ok(begun)
     }
 
     /// Starts the engine, and waits until it may take work. Gives how long that took.
     pub(crate) async fn start_engine(&mut self) -> Result<Duration, String> {
         let begun = self.spawn_engine()?;
+        self.until_ready(begun).await
+    }
+
+    /// Waits until a started engine may take work.
+    pub(crate) async fn until_ready(&mut self, begun: Instant) -> Result<Duration, String> {
         let asker = self.asker();
         loop {
             let ready = Ask { within: Duration::from_secs(2), ..Ask::get("/readyz") };
@@ -250,6 +338,42 @@ impl Stage {
             Some(mut engine) => engine.kill(),
             None => Err("there is no engine to kill".to_owned()),
         }
+    }
+
+    /// `kill -9`: answers that were on their way are lost, what was answered is in the ledger.
+    pub(crate) fn kill_stand(&mut self) -> Result<(), String> {
+        match self.stand.take() {
+            Some(mut stand) => stand.kill(),
+            None => Err("there is no stand to kill".to_owned()),
+        }
+    }
+
+    /// SIGSTOP: it stands still with everything open.
+    pub(crate) fn pause(&mut self, whom: Whom) -> Result<(), String> {
+        self.process(whom)?.signal(Signal::STOP)
+    }
+
+    /// SIGCONT.
+    pub(crate) fn resume(&mut self, whom: Whom) -> Result<(), String> {
+        self.process(whom)?.signal(Signal::CONT)
+    }
+
+    fn process(&mut self, whom: Whom) -> Result<&mut Process, String> {
+        let process = match whom {
+            Whom::Engine => self.engine.as_mut(),
+            Whom::Stand => self.stand.as_mut(),
+        };
+        process.ok_or_else(|| format!("there is no process of {whom:?}"))
+    }
+
+    /// Everything that the engine said in all its lives.
+    pub(crate) fn engine_log(&self) -> String {
+        std::fs::read_to_string(self.folder().join("engine.log")).unwrap_or_default()
+    }
+
+    /// Whether the engine's process has ended, and how.
+    pub(crate) fn engine_ended(&mut self) -> Option<ExitStatus> {
+        self.engine.as_mut().and_then(|engine| engine.ended().ok().flatten())
     }
 
     /// Why a process is gone that nobody asked to end.
@@ -298,7 +422,7 @@ async fn wait_for(process: Option<&mut Process>, begun: Instant) -> Result<(), S
 fn free_ports(count: u16, from: u16) -> Result<u16, String> {
     let width = u32::from(PORTS.end - PORTS.start - count);
     let begin = if from == 0 {
-        std::process::id().wrapping_mul(7) % width
+        std::process::id().wrapping_mul(41) % width
     } else {
         u32::from(from.saturating_sub(PORTS.start))
     };

@@ -105,7 +105,8 @@ pub(crate) fn draw(count: usize, over: Duration, seed: u64) -> Vec<Arrival> {
     all
 }
 
-fn arrival(kind: Kind, n: usize, at: Duration, seed: u64, dice: &mut Dice) -> Arrival {
+/// The n-th arrival of its kind.
+pub(crate) fn arrival(kind: Kind, n: usize, at: Duration, seed: u64, dice: &mut Dice) -> Arrival {
     let order = order(kind, n, seed, dice);
     let ms = |dice: &mut Dice, from: u64, to: u64| Duration::from_millis(from + dice.below(to - from));
     let repeat_after = dice.hits(0.03).then(|| ms(dice, 50, 3_000));
