@@ -6,6 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod child;
+mod coverage;
+mod fuzz;
+mod schemathesis;
 mod setup;
 mod steps;
 mod walls;
@@ -19,6 +22,13 @@ cargo xtask <chore>
   test                  everything a change must pass, in order of speed
     --only NAME,NAME    these steps alone, in the order of the list
     --list              the steps, without running them
+  fuzz                  what is kept, then changed inputs, against every reader
+    --seconds N         for each target (5)
+    --libfuzzer         led by coverage, with cargo-fuzz
+    TARGET …            these alone
+  schemathesis          the running server against its openapi.json
+    --seconds N         in all (300)
+  coverage              which lines of partition, load and wire no test reaches
   walls                 compare the code with ARCHITECTURE.md
   setup                 install the tools that `test` needs and this machine lacks
 ";
@@ -31,6 +41,15 @@ fn main() -> ExitCode {
             Ok(selection) => steps::run(&root(), &selection),
             Err(problem) => usage(&problem),
         },
+        ["fuzz", rest @ ..] => match fuzz::Asked::parse(rest) {
+            Ok(asked) => fuzz::run(&root(), &asked),
+            Err(problem) => usage(&problem),
+        },
+        ["schemathesis", rest @ ..] => match schemathesis::Asked::parse(rest) {
+            Ok(asked) => schemathesis::report(&root(), asked),
+            Err(problem) => usage(&problem),
+        },
+        ["coverage"] => coverage::report(&root()),
         ["walls"] => walls::report(&root()),
         ["setup"] => setup::run(&root()),
         [] | ["help" | "--help" | "-h"] => {

@@ -1,7 +1,7 @@
 //! What the tests need and a fresh machine may lack: found, or installed, or said aloud.
 //!
 //! cargo-nextest is required. cargo-deny is worth ten minutes and no more. A C compiler is only needed for the
-//! bundled C sources; without root we say what to install. Tools are built without optimisation: they run for
+//! bundled C sources, and Python only for schemathesis; without root we say what to install. Tools are built without optimisation: they run for
 //! seconds and would be compiled for minutes.
 
 use crate::child;
@@ -37,7 +37,12 @@ pub(crate) enum Found {
 
 pub(crate) fn run(root: &Path) -> ExitCode {
     let mut all = true;
-    let chores = [("C compiler", c_compiler()), ("cargo-nextest", nextest(root)), ("cargo-deny", deny(root))];
+    let chores = [
+        ("C compiler", c_compiler()),
+        ("python3 venv", python_venv()),
+        ("cargo-nextest", nextest(root)),
+        ("cargo-deny", deny(root)),
+    ];
     for (name, found) in chores {
         match found {
             Found::Yes => println!("{name}: here"),
@@ -63,22 +68,33 @@ pub(crate) fn deny(root: &Path) -> Found {
 
 /// `cc` compiles the bundled C sources (SQLite, ring, mimalloc).
 pub(crate) fn c_compiler() -> Found {
-    let there = || child::succeeds(Command::new("cc").arg("--version"), PROBE);
+    debian("C compiler `cc`", "build-essential", || child::succeeds(Command::new("cc").arg("--version"), PROBE))
+}
+
+/// Python that can make an environment of its own, for schemathesis.
+pub(crate) fn python_venv() -> Found {
+    debian("`python3 -m venv`", "python3-venv", || {
+        child::succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"]), PROBE)
+    })
+}
+
+/// What a package of Debian brings: found, or installed where we may.
+fn debian(what: &str, package: &str, there: impl Fn() -> bool) -> Found {
     if there() {
         return Found::Yes;
     }
-    let advice = "install one (Debian: build-essential)";
+    let advice = format!("install one (Debian: {package})");
     if !child::succeeds(Command::new("sh").args(["-c", "test \"$(id -u)\" = 0 && command -v apt-get"]), PROBE) {
-        return Found::No(format!("no C compiler `cc`: {advice}"));
+        return Found::No(format!("no {what}: {advice}"));
     }
-    println!("no C compiler: apt-get install build-essential");
-    for arguments in [&["update", "-q"][..], &["install", "-y", "-q", "build-essential"][..]] {
+    println!("no {what}: apt-get install {package}");
+    for arguments in [&["update", "-q"][..], &["install", "-y", "-q", package][..]] {
         let ending = child::run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"), APT);
         if !ending.passed() {
             return Found::No(format!("apt-get {}: {ending}; {advice}", arguments[0]));
         }
     }
-    if there() { Found::Yes } else { Found::No(format!("build-essential brought no `cc`: {advice}")) }
+    if there() { Found::Yes } else { Found::No(format!("{package} brought no {what}: {advice}")) }
 }
 
 fn tool(root: &Path, tool: &Tool) -> Found {

@@ -3,6 +3,8 @@
 //! A step passes, fails, or is not run and says so; there is no silent skip. The last line counts the steps.
 
 use crate::child::{self, Ending};
+use crate::fuzz;
+use crate::schemathesis;
 use crate::setup::{self, Found};
 use crate::walls;
 use std::path::Path;
@@ -23,6 +25,10 @@ enum Action {
     /// Finds or installs the tools.
     Setup,
     Walls,
+    /// Kept and changed inputs against every reader.
+    Fuzz,
+    /// The running server against its contract.
+    Schemathesis,
     /// `cargo` with these arguments.
     Cargo(&'static [&'static str]),
     /// cargo-deny, as far as it works without a network.
@@ -66,6 +72,13 @@ const STEPS: &[Step] = &[
         action: Action::Cargo(&["nextest", "run", "--workspace", "--profile", "ci"]),
     },
     Step {
+        name: "fuzz",
+        what: "every reader holds against what failed once, and against a storm of changed inputs",
+        enabled: true,
+        limit_minutes: 45,
+        action: Action::Fuzz,
+    },
+    Step {
         name: "doctests",
         what: "every example in the documentation runs",
         enabled: true,
@@ -92,6 +105,13 @@ const STEPS: &[Step] = &[
         enabled: true,
         limit_minutes: 10,
         action: Action::Cargo(&["run", "--quiet", "--package", "tidegate", "--", "drill", "kill", "--rounds", "10"]),
+    },
+    Step {
+        name: "schemathesis",
+        what: "the running server does what its openapi.json says, asked by a tool that reads only that",
+        enabled: true,
+        limit_minutes: 60,
+        action: Action::Schemathesis,
     },
 ];
 
@@ -186,13 +206,20 @@ fn verdict_of(step: &Step, root: &Path, by_name: bool) -> Verdict {
             }
             Err(problem) => Verdict::Failed(problem),
         },
+        // Both bound their own children.
+        Action::Fuzz => said(fuzz::short(root)),
+        Action::Schemathesis => said(schemathesis::run(root, schemathesis::Asked::SHORT)),
         Action::Cargo(arguments) => of(&child::run(setup::cargo(root).args(*arguments), limit)),
         Action::Deny => deny_verdict(root, limit),
     }
 }
 
+fn said(done: Result<(), String>) -> Verdict {
+    done.map_or_else(Verdict::Failed, |()| Verdict::Passed)
+}
+
 fn setup_verdict(root: &Path) -> Verdict {
-    for found in [setup::c_compiler(), setup::nextest(root), setup::deny(root)] {
+    for found in [setup::c_compiler(), setup::python_venv(), setup::nextest(root), setup::deny(root)] {
         match found {
             Found::Yes => {}
             Found::Without(why) => println!("going on without: {why}"),

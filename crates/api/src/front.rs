@@ -38,8 +38,15 @@ pub(crate) struct Shared {
 }
 
 /// Answers of one worker by operation and first digit of the status. Only that worker writes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counters([[AtomicU64; 6]; OPS]);
+
+// The library makes no default of arrays that long.
+impl Default for Counters {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Default::default()))
+    }
+}
 
 const OPS: usize = Op::ALL.len();
 

@@ -12,6 +12,7 @@
 
 mod body;
 mod front;
+pub mod intake;
 mod json;
 mod listen;
 mod metrics;

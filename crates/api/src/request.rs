@@ -159,9 +159,10 @@ impl<'m> Fields<'m> {
             .ok_or_else(|| Problem::field(self.pointer(name), format!("is {value}, it must be a whole number from 1")))
     }
 
+    /// More than ten years count as ten: nobody means them, and no shape of the contract could say where they end.
     pub(crate) fn maybe_duration(&self, name: &str) -> Result<Option<Duration>, Problem> {
         let Some(text) = self.maybe_text(name)? else { return Ok(None) };
-        model::parse_duration(text).map(Some).ok_or_else(|| {
+        model::parse_duration(text).or_else(|| beyond(text)).map(Some).ok_or_else(|| {
             Problem::field(
                 self.pointer(name),
                 format!("is \"{text}\", it must be a duration such as 1500ms, 30s, 2m, 72h, 10d"),
@@ -191,6 +192,19 @@ impl<'m> Fields<'m> {
             Problem::field(self.pointer("reason"), "is missing").hint("say why: it goes into the history")
         })
     }
+}
+
+/// A duration with more digits than [`model::parse_duration`] takes: without its leading zeros, or the longest there is.
+fn beyond(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 || !matches!(&text[digits..], "ms" | "s" | "m" | "h" | "d") {
+        return None;
+    }
+    let short = text.trim_start_matches('0');
+    if !short.starts_with(|c: char| c.is_ascii_digit()) {
+        return Some(Duration::ZERO);
+    }
+    Some(model::parse_duration(short).unwrap_or(Duration::from_secs(3_660 * 86_400)))
 }
 
 /// The query of a request, decoded; each name once.
@@ -228,12 +242,15 @@ impl<'q> Query<'q> {
         match self.get("wait") {
             None => Ok(unless_said),
             Some("0") => Ok(Duration::ZERO),
-            Some(text) => model::parse_duration(text).filter(|wait| *wait <= WAIT_MAX).ok_or_else(|| {
-                Problem::parameter(
-                    "wait",
-                    format!("is \"{text}\", it must be 0 or a duration up to 60s, such as 500ms or 10s"),
-                )
-            }),
+            Some(text) => {
+                let wait = model::parse_duration(text).or_else(|| beyond(text));
+                wait.filter(|wait| *wait <= WAIT_MAX).ok_or_else(|| {
+                    Problem::parameter(
+                        "wait",
+                        format!("is \"{text}\", it must be 0 or a duration up to 60s, such as 500ms or 10s"),
+                    )
+                })
+            }
         }
     }
 
@@ -406,6 +423,23 @@ mod tests {
         assert!(detail(object(b"", Empty::IsAnError)).starts_with("400 "));
         assert_eq!(detail(object(b"", Empty::IsNoFields)), "{}");
         assert_eq!(detail(object(b"[]", Empty::IsAnError)), "400 the body is of type array, it must be an object");
+    }
+
+    #[test]
+    fn a_timeout_past_ten_years_is_ten_years() {
+        let of = |text: &str| {
+            let map = object(format!("{{\"timeout\":\"{text}\"}}").as_bytes(), Empty::IsAnError).unwrap_or_default();
+            Fields::of(&map, "", &["timeout"]).and_then(|fields| fields.maybe_duration("timeout"))
+        };
+        let ten_years = Duration::from_secs(3_660 * 86_400);
+        for text in ["3660d", "3661d", "99999999999999999999999999s"] {
+            assert_eq!(of(text), Ok(Some(ten_years)), "{text}");
+        }
+        assert_eq!(of("000000000000000000s"), Ok(Some(Duration::ZERO)));
+        assert_eq!(of("00000000000000000030s"), Ok(Some(Duration::from_secs(30))));
+        for text in ["1.5s", "s", "-1s", "1y", "9 d"] {
+            assert!(of(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! From an operation to its answer. One file per group of routes; the submission is the hot path and stands first.
 
-mod batch;
+pub(crate) mod batch;
 mod contract;
-mod definitions;
-mod find;
+pub(crate) mod definitions;
+pub(crate) mod find;
 mod node;
-mod operate;
+pub(crate) mod operate;
 mod participants;
-mod signal;
-mod submit;
+pub(crate) mod signal;
+pub(crate) mod submit;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -107,7 +107,12 @@ async fn seldom(op: Op, ask: Ask<'_>, body: Incoming) -> Result<Response, Proble
         Op::Participant => participants::one(&ask),
         Op::PauseParticipant => participants::pause(ask, body).await,
         Op::ResumeParticipant => participants::resume(ask, body).await,
+        Op::PinParticipant => participants::pin(ask, body).await,
+        Op::ForgetParticipant => participants::forget(ask, body).await,
         Op::Node => node::node(&ask),
+        Op::PauseCalls => node::pause(ask, body).await,
+        Op::ResumeCalls => node::resume(ask, body).await,
+        Op::BackUp => node::back_up(ask, body).await,
         Op::Alive => node::alive(&ask),
         Op::Ready => node::ready(&ask),
         Op::Metrics => node::metrics(&ask),

@@ -22,7 +22,7 @@ participants:
     settles_within: 0s
     timeout: 1s
     retry: {attempts: 2, backoff: 10ms, max_backoff: 10ms}
-    limits: {max_in_flight: 8}
+    limits: {max_in_flight: 8, learn: off}
 "#;
 
 const SAGA: &str = r#"

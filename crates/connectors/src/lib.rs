@@ -28,6 +28,7 @@ pub use call::{
 };
 pub use http_connector::{HttpConnector, HttpSettings};
 pub use local::{Delivery, LocalConnector};
+pub use reading::reply_of;
 pub use target::{ClientCertificate, EndpointSpec, Protocol, Target, TargetError, Tls};
 
 /// What starts calls and reports what became of them.

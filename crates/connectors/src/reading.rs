@@ -87,6 +87,24 @@ pub(crate) fn answered(status: StatusCode, head: &HeaderMap, keep: &[HeaderName]
     Reply::Answered { status: status.as_u16(), retry_after, headers, body }
 }
 
+/// What an answer with this head and body says, as the connector reports it. For feeding it bytes without a connection;
+/// on one, the same parts do the same.
+pub fn reply_of(
+    status: StatusCode,
+    head: &HeaderMap,
+    keep: &[HeaderName],
+    pieces: impl IntoIterator<Item = Bytes>,
+    bytes_max: usize,
+) -> Reply {
+    let mut gathering = Gathering::default();
+    for piece in pieces {
+        if let Err(TooBig) = gathering.push(piece, bytes_max) {
+            return answered(status, head, keep, too_big(bytes_max));
+        }
+    }
+    answered(status, head, keep, gathering.finish())
+}
+
 /// RFC 9110, 10.2.3: whole seconds, or a date. A date that has passed is zero; what is neither is nothing.
 fn retry_after(text: &HeaderValue, now: SystemTime) -> Option<Duration> {
     let text = text.to_str().ok()?.trim();

@@ -13,6 +13,7 @@ use crate::error::{Damage, DamageKind, Error, Place, Torn};
 use crate::format::{
     self, BatchHeader, GROUP_HEADER_BYTES, GroupHeader, SEGMENT_HEADER_BYTES, SUPERSEDES_NOTHING, SegmentHeader,
 };
+use crate::mutant::{Mutant, is_planted};
 
 /// A segment or side file whose header has been read.
 #[derive(Clone, Debug)]
@@ -160,13 +161,11 @@ impl Walker {
                     self.leave();
                     return Ok(Some(Step::Damage(damage(place, header.group, DamageKind::BatchHeader))));
                 }
-                self.tear(place, header.group, cut);
-                continue;
+                return Ok(self.tear(place, header.group, cut));
             };
             let whole = header.crc_holds(frame, segment.salt);
-            if !whole && !self.is_proven_durable(header.group)? {
-                self.tear(place, header.group, span as u64);
-                continue;
+            if !whole && !is_planted(Mutant::TornTailAccepted) && !self.is_proven_durable(header.group)? {
+                return Ok(self.tear(place, header.group, span as u64));
             }
             let group = GroupAt { source: self.at, offset: self.offset, span, header, whole };
             self.offset += span;
@@ -198,9 +197,11 @@ impl Walker {
         self.loaded = false;
     }
 
-    fn tear(&mut self, place: Place, group: u64, bytes: u64) {
+    /// A write cut short ends the walk; a gap before it is damage all the same.
+    fn tear(&mut self, place: Place, group: u64, bytes: u64) -> Option<Step> {
         self.torn = Some(Torn { place, group, bytes });
         self.done = true;
+        self.missing_at_end().map(Step::Damage)
     }
 
     /// There is no group here: the end of this source, or damage if groups follow in it.
@@ -231,6 +232,9 @@ impl Walker {
     /// Whether anything shows that the fsync of `group`, at the current offset, had returned.
     fn is_proven_durable(&self, group: u64) -> Result<bool, Error> {
         let here = &self.sources[self.at];
+        if is_planted(Mutant::SealIgnored) {
+            return Ok(false);
+        }
         if self.all_durable || here.limit != SUPERSEDES_NOTHING {
             return Ok(true);
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use journal::disk::sim::SimDisk;
+use journal::format::{GroupFrame, SegmentHeader};
 use journal::{DamageKind, Error, Fault, Journal, Part, Place, Settings, Starts};
 
 use crate::scene::{self, Chain, by_partition, commit, lines, open, read, settings, sim, start, try_open};
@@ -143,6 +144,25 @@ fn a_missing_segment_is_damage() {
     let opened = open(&dead);
     let (_, damage) = read(&opened, &Starts::from([(1, journal::Start { seq: 2, hash: None })]));
     assert!(matches!(damage[0].kind, DamageKind::Gap { partition: 1, start_seq: 2, .. }), "{damage:?}");
+}
+
+/// A segment says that it replaces groups from a number on, so all below were there, whatever became of its own first
+/// write. Found by fuzzing: the first opening cut the torn write and told nothing, the second refused the journal.
+#[test]
+fn a_gap_before_a_torn_end_is_damage_at_once() {
+    let disk = sealed();
+    let next = scene::inspect(&disk).files[0].last_group.expect("groups") + 1;
+    let salt = 77;
+    let segment = SegmentHeader { segment: 2, bytes: 16 << 10, align: 512, salt, supersedes_from: next + 5 };
+    let mut frame = GroupFrame::default();
+    frame.push(Chain::new(3).batch(1, &[5; 40]).bytes());
+    let mut bytes = segment.encode();
+    bytes.extend_from_slice(frame.finish(&segment, next, next - 1));
+    bytes[4096 + 64 + 80] ^= 1;
+    disk.set_contents("segment-0000000000000002", &bytes);
+    let Err(Error::Damage(damage)) = try_open(&disk, settings()) else { panic!("five groups are missing") };
+    assert_eq!(damage.kind, DamageKind::GroupMissing { expected: next, found: next + 5 });
+    assert_eq!(scene::inspect(&disk).damage, [*damage]);
 }
 
 /// The last group of a segment is proven by the first group of the next one.

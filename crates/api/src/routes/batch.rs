@@ -108,7 +108,7 @@ async fn run(front: Rc<Front>, mut body: Incoming, to_client: mpsc::Sender<Bytes
 }
 
 /// Cuts a stream of bytes into numbered lines. Blank lines count and are skipped.
-struct Lines {
+pub(crate) struct Lines {
     ready: VecDeque<(u64, Result<Bytes, Problem>)>,
     partial: BytesMut,
     /// The present line is too long: dropped up to its end.
@@ -119,7 +119,7 @@ struct Lines {
 }
 
 impl Lines {
-    fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             ready: VecDeque::new(),
             partial: BytesMut::new(),
@@ -130,11 +130,11 @@ impl Lines {
         }
     }
 
-    fn next(&mut self) -> Option<(u64, Result<Bytes, Problem>)> {
+    pub(crate) fn next(&mut self) -> Option<(u64, Result<Bytes, Problem>)> {
         self.ready.pop_front()
     }
 
-    fn push(&mut self, data: &[u8]) {
+    pub(crate) fn push(&mut self, data: &[u8]) {
         if self.ended {
             return;
         }
@@ -175,7 +175,7 @@ impl Lines {
         self.number += 1;
     }
 
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         if !self.ended {
             self.finish_line();
             self.ended = true;

@@ -19,7 +19,7 @@ const FILES_MAX: usize = 1_000;
 pub(super) async fn apply(ask: Ask<'_>, body: Incoming) -> Result<Response, Problem> {
     let dry_run = Query::of(ask.parts.uri.query(), &["dry_run"])?.flag("dry_run")?;
     let map = ask.object(body, ask.front.settings.apply_bytes_max, Empty::IsAnError).await?;
-    let files = files(&Fields::of(&map, "", &["files"])?)?;
+    let files = files(&map)?;
     let who = ask.actor()?;
     match ask.front.engine.apply(files, dry_run, &who).await {
         Ok(applied) => Ok(json(StatusCode::OK, render(&applied, dry_run))),
@@ -27,7 +27,9 @@ pub(super) async fn apply(ask: Ask<'_>, body: Incoming) -> Result<Response, Prob
     }
 }
 
-fn files(fields: &Fields<'_>) -> Result<Vec<SourceText>, Problem> {
+/// The texts that a body carries.
+pub(crate) fn files(map: &model::Map) -> Result<Vec<SourceText>, Problem> {
+    let fields = Fields::of(map, "", &["files"])?;
     let list = match fields.value("files") {
         Some(model::Value::List(list)) if list.len() > FILES_MAX => {
             return Err(Problem::field(
@@ -186,7 +188,7 @@ fn definition(report: &DefinitionReport, text: Text, out: &mut Vec<u8>) {
     let mut o = Object::begin(out);
     o.text("name", &report.name).number("active_version", u64::from(report.active_version));
     o.number("running", report.versions.iter().map(|v| v.running).sum());
-    paused(report.paused.as_ref(), &mut o);
+    paused(report.paused.as_ref(), "paused", &mut o);
     o.list("versions", &report.versions, |v, out| version_object(report, v, text, out)).end();
 }
 
@@ -202,11 +204,11 @@ fn version_object(report: &DefinitionReport, v: &VersionReport, text: Text, out:
 }
 
 /// Null, or why, by whom and since when.
-pub(super) fn paused(pause: Option<&PauseReport>, o: &mut Object<'_>) {
+pub(super) fn paused(pause: Option<&PauseReport>, name: &str, o: &mut Object<'_>) {
     match pause {
-        None => drop(o.null("paused")),
+        None => drop(o.null(name)),
         Some(pause) => {
-            let mut p = Object::begin(o.name("paused"));
+            let mut p = Object::begin(o.name(name));
             p.text("reason", &pause.reason).text("who", &pause.who).time("since", pause.since).end();
         }
     }

@@ -53,16 +53,7 @@ pub(super) async fn get(ask: Ask<'_>) -> Result<Response, Problem> {
 }
 
 pub(super) async fn list(ask: Ask<'_>) -> Result<Response, Problem> {
-    let known: Vec<&str> = FILTERS.into_iter().chain(["limit", "cursor"]).collect();
-    let query = Query::of(ask.parts.uri.query(), &known)?;
-    let filter = filter(&query)?;
-    let limit = match query.get("limit") {
-        None => ITEMS_DEFAULT,
-        Some(text) => text.parse().ok().filter(|n| (1..=ITEMS_MAX).contains(n)).ok_or_else(|| {
-            Problem::parameter("limit", format!("is \"{text}\", it must be a whole number from 1 to {ITEMS_MAX}"))
-        })?,
-    };
-    let cursor = query.get("cursor").map(str::to_owned);
+    let (filter, limit, cursor) = page_of(ask.parts.uri.query())?;
     let page = ask.front.engine.list(filter, limit, cursor).await?;
     let mut out = Vec::with_capacity(64 + page.items.iter().map(|item| item.len() + 1).sum::<usize>());
     let mut o = Object::begin(&mut out);
@@ -110,6 +101,20 @@ pub(super) async fn count(ask: Ask<'_>) -> Result<Response, Problem> {
     Ok(json(StatusCode::OK, out))
 }
 
+/// Which transactions, how many, and from where on.
+pub(crate) fn page_of(query: Option<&str>) -> Result<(Filter, usize, Option<String>), Problem> {
+    let known: Vec<&str> = FILTERS.into_iter().chain(["limit", "cursor"]).collect();
+    let query = Query::of(query, &known)?;
+    let filter = filter(&query)?;
+    let limit = match query.get("limit") {
+        None => ITEMS_DEFAULT,
+        Some(text) => text.parse().ok().filter(|n| (1..=ITEMS_MAX).contains(n)).ok_or_else(|| {
+            Problem::parameter("limit", format!("is \"{text}\", it must be a whole number from 1 to {ITEMS_MAX}"))
+        })?,
+    };
+    Ok((filter, limit, query.get("cursor").map(str::to_owned)))
+}
+
 fn filter(query: &Query<'_>) -> Result<Filter, Problem> {
     let text = |name: &str| query.get(name).filter(|text| !text.is_empty()).map(compact_str::CompactString::new);
     let word = |name: &str, words: &[&str]| match query.get(name) {
@@ -119,7 +124,7 @@ fn filter(query: &Query<'_>) -> Result<Filter, Problem> {
     };
     let time = |name: &str| match query.get(name) {
         None => Ok(None),
-        Some(text) => Timestamp::parse_rfc3339(text).map(Some).ok_or_else(|| {
+        Some(text) => moment(text).map(Some).ok_or_else(|| {
             Problem::parameter(name, format!("is \"{text}\", it must be a time such as 2026-11-23T02:00:00Z"))
         }),
     };
@@ -137,17 +142,34 @@ fn filter(query: &Query<'_>) -> Result<Filter, Problem> {
     })
 }
 
+/// A time of RFC 3339. One before 1970, which nothing here is older than, counts as 1970.
+fn moment(text: &str) -> Option<Timestamp> {
+    Timestamp::parse_rfc3339(text).or_else(|| {
+        let (year, rest) = text.split_at_checked(4)?;
+        let is_early = year.bytes().all(|b| b.is_ascii_digit()) && year <= "1970";
+        // The rest must be a time all the same; any later leap year will do for asking.
+        (is_early && Timestamp::parse_rfc3339(&format!("2000{rest}")).is_some()).then_some(Timestamp::ZERO)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn filters_take_their_words_and_times() {
-        let of = |query| Query::of(Some(query), &FILTERS).and_then(|q| filter(&q));
+        let of = |query: &str| Query::of(Some(query), &FILTERS).and_then(|q| filter(&q));
         let Ok(good) = of("state=waiting&key=subscriber%2F49&began_after=2026-11-23T02:00:00Z") else { panic!("good") };
         assert_eq!(good.key.as_deref(), Some("subscriber/49"));
         assert_eq!(good.state.as_deref(), Some("waiting"));
         assert_eq!(good.began_after, Timestamp::parse_rfc3339("2026-11-23T02:00:00Z"));
+        for early in ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59.9-01:00", "1970-01-01T00:00:00%2B01:00"] {
+            let Ok(good) = of(&format!("began_before={early}")) else { panic!("{early}") };
+            assert_eq!(good.began_before, Some(Timestamp::ZERO), "{early}");
+        }
+        for bad in ["began_after=1969-13-01T00:00:00Z", "began_after=1969", "began_after=-100-01-01T00:00:00Z"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
         for bad in ["state=paused", "outcome=done", "reason=expired", "began_after=yesterday", "limit=1"] {
             assert!(of(bad).is_err(), "{bad}");
         }

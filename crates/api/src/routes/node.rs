@@ -1,14 +1,15 @@
 //! How the node is: alive, ready, its numbers, its settings and limits.
 
 use http::StatusCode;
+use hyper::body::Incoming;
 use runtime::Readiness;
 
-use super::Ask;
+use super::{Ask, definitions};
 use crate::body::{Response, json, text};
 use crate::json::Object;
 use crate::metrics;
 use crate::problem::{Code, Problem};
-use crate::request;
+use crate::request::{self, Fields};
 
 pub(super) fn alive(ask: &Ask<'_>) -> Result<Response, Problem> {
     ask.no_query()?;
@@ -40,6 +41,41 @@ pub(super) fn metrics(ask: &Ask<'_>) -> Result<Response, Problem> {
     Ok(text(metrics::CONTENT_TYPE, metrics::render(&families)))
 }
 
+/// Holds all calls of the node.
+pub(super) async fn pause(ask: Ask<'_>, body: Incoming) -> Result<Response, Problem> {
+    ask.no_query()?;
+    let map = ask.small(body).await?;
+    let reason = Fields::of(&map, "", &["reason"])?.reason()?.to_owned();
+    ask.front.engine.pause_calls(Some(reason), &ask.actor()?).await?;
+    node(&ask)
+}
+
+pub(super) async fn resume(ask: Ask<'_>, body: Incoming) -> Result<Response, Problem> {
+    ask.no_query()?;
+    let map = ask.small(body).await?;
+    Fields::of(&map, "", &["reason"])?.maybe_reason()?;
+    ask.front.engine.pause_calls(None, &ask.actor()?).await?;
+    node(&ask)
+}
+
+/// Copies the data directory to a folder of this machine.
+pub(super) async fn back_up(ask: Ask<'_>, body: Incoming) -> Result<Response, Problem> {
+    ask.no_query()?;
+    let map = ask.small(body).await?;
+    let to = Fields::of(&map, "", &["to"])?.text("to")?.to_owned();
+    let to = std::path::PathBuf::from(to);
+    if !to.is_absolute() {
+        return Err(Problem::field("/to", "must begin at the root: the node does not know where you stand"));
+    }
+    let report = ask.front.engine.back_up(to, &ask.actor()?).await;
+    let report = report.map_err(|why| Problem::new(Code::Conflict, why.to_string()))?;
+    let mut out = Vec::with_capacity(256);
+    let mut o = Object::begin(&mut out);
+    o.text("to", &report.to.display().to_string()).time("at", report.at);
+    o.number("files", report.files).number("bytes", report.bytes).end();
+    Ok(json(StatusCode::OK, out))
+}
+
 pub(super) fn node(ask: &Ask<'_>) -> Result<Response, Problem> {
     ask.no_query()?;
     let readiness = readiness(ask);
@@ -60,6 +96,7 @@ pub(super) fn node(ask: &Ask<'_>) -> Result<Response, Problem> {
         Readiness::Ready => drop(o.flag("ready", true).null("not_ready_because")),
         Readiness::NotReady(why) => drop(o.flag("ready", false).text("not_ready_because", why)),
     }
+    definitions::paused(ask.front.engine.calls_paused().as_ref(), "calls_paused", &mut o);
     o.time("started_at", report.started_at).number("partitions", u64::from(report.partitions));
     o.number("workers", report.workers as u64).number("live", report.live);
     o.number("history_records", report.history_records);

@@ -3,7 +3,7 @@
 use compact_str::CompactString;
 use http::StatusCode;
 use hyper::body::Incoming;
-use model::Direction;
+use model::{Direction, Map};
 use runtime::Verb;
 
 use super::{Ask, transaction};
@@ -25,11 +25,15 @@ async fn wish(ask: Ask<'_>, body: Incoming, verb: Verb) -> Result<Response, Prob
     let id = ask.id()?;
     ask.no_query()?;
     let map = ask.small(body).await?;
-    let why = Fields::of(&map, "", &["reason"])?.maybe_reason()?.map(CompactString::new).unwrap_or_default();
+    let why = reason(&map)?;
     let answer = ask.front.engine.operate(id, verb, ask.actor()?, why).await.map_err(|e| Problem::from(e).about(id))?;
     let mut response = transaction(answer, StatusCode::ACCEPTED);
     *response.status_mut() = StatusCode::ACCEPTED;
     Ok(response)
+}
+
+pub(crate) fn reason(map: &Map) -> Result<CompactString, Problem> {
+    Ok(Fields::of(map, "", &["reason"])?.maybe_reason()?.map(CompactString::new).unwrap_or_default())
 }
 
 /// A person's verdict on a call or an undo that nobody else can give.
@@ -38,7 +42,14 @@ pub(super) async fn resolve(ask: Ask<'_>, body: Incoming) -> Result<Response, Pr
     ask.no_query()?;
     let step = CompactString::from(ask.param(1)?);
     let map = ask.small(body).await?;
-    let fields = Fields::of(&map, "", &["direction", "outcome", "result", "reason"])?;
+    let (verb, why) = verdict(&map, step)?;
+    let answer = ask.front.engine.operate(id, verb, ask.actor()?, why).await.map_err(|e| Problem::from(e).about(id))?;
+    Ok(transaction(answer, StatusCode::OK))
+}
+
+/// What a person says became of `step`, and why.
+pub(crate) fn verdict(map: &Map, step: CompactString) -> Result<(Verb, CompactString), Problem> {
+    let fields = Fields::of(map, "", &["direction", "outcome", "result", "reason"])?;
     fields.text("direction")?;
     let direction = match fields.maybe_word("direction", &["call", "compensate"])? {
         Some(1) => Direction::Compensate,
@@ -51,7 +62,5 @@ pub(super) async fn resolve(ask: Ask<'_>, body: Incoming) -> Result<Response, Pr
         return Err(Problem::field("/result", "must be an object with the fields that the step keeps"));
     }
     let verb = Verb::Resolve { step, direction, done, result };
-    let why = CompactString::new(fields.reason()?);
-    let answer = ask.front.engine.operate(id, verb, ask.actor()?, why).await.map_err(|e| Problem::from(e).about(id))?;
-    Ok(transaction(answer, StatusCode::OK))
+    Ok((verb, CompactString::new(fields.reason()?)))
 }

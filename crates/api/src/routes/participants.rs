@@ -1,8 +1,8 @@
-//! The participants as the node sees them, and pausing all calls to one.
+//! The participants as the node sees them, pausing all calls to one, and a person's word against what was learned.
 
 use http::StatusCode;
 use hyper::body::Incoming;
-use runtime::report::ParticipantReport;
+use runtime::report::{Learned, ParticipantReport};
 
 use super::{Ask, definitions};
 use crate::body::{Response, json};
@@ -49,8 +49,60 @@ fn participant(report: &ParticipantReport, out: &mut Vec<u8>) {
         None => drop(o.null("latency_ms_p99")),
     }
     o.text("why", &report.why);
-    definitions::paused(report.paused.as_ref(), &mut o);
-    o.end();
+    definitions::paused(report.paused.as_ref(), "paused", &mut o);
+    o.number("gated", report.gated).word("learn", report.learn);
+    match &report.pinned {
+        Some(pin) => {
+            let mut p = Object::begin(o.name("pinned"));
+            p.number("in_flight", u64::from(pin.in_flight)).text("reason", &pin.reason).text("who", &pin.who);
+            p.time("since", pin.since).end();
+        }
+        None => drop(o.null("pinned")),
+    }
+    match &report.learned {
+        Some(known) => learned(known, &mut Object::begin(o.name("learned"))),
+        None => drop(o.null("learned")),
+    }
+    o.text("explain", &report.explain).end();
+}
+
+fn learned(known: &Learned, o: &mut Object<'_>) {
+    o.float("limit", known.limit);
+    for (name, number) in [
+        ("capacity_per_s", known.capacity_per_s),
+        ("latency_ms", known.latency_ms),
+        ("knee_low", known.knee.map(|knee| knee.0)),
+        ("knee_high", known.knee.map(|knee| knee.1)),
+        ("quota_per_s", known.quota_per_s),
+    ] {
+        // What is not a number is written as null.
+        o.float(name, number.unwrap_or(f64::NAN));
+    }
+    match known.changed_at {
+        Some(at) => drop(o.time("changed_at", at)),
+        None => drop(o.null("changed_at")),
+    }
+    o.number("windows", known.looks).end();
+}
+
+/// A person fixes the limit, or lets it be learned again with `null`.
+pub(super) async fn pin(ask: Ask<'_>, body: Incoming) -> Result<Response, Problem> {
+    ask.no_query()?;
+    let name = ask.param(0)?;
+    let map = ask.small(body).await?;
+    let fields = Fields::of(&map, "", &["in_flight", "reason"])?;
+    let reason = fields.reason()?.to_owned();
+    let pin = fields.maybe_u32("in_flight")?.map(|in_flight| (in_flight, reason));
+    Ok(shown(&ask.front.engine.pin_participant(&name, pin, &ask.actor()?).await?))
+}
+
+/// What was learned is forgotten.
+pub(super) async fn forget(ask: Ask<'_>, body: Incoming) -> Result<Response, Problem> {
+    ask.no_query()?;
+    let name = ask.param(0)?;
+    let map = ask.small(body).await?;
+    let reason = Fields::of(&map, "", &["reason"])?.reason()?.to_owned();
+    Ok(shown(&ask.front.engine.forget_participant(&name, &reason, &ask.actor()?).await?))
 }
 
 pub(super) async fn pause(ask: Ask<'_>, body: Incoming) -> Result<Response, Problem> {

@@ -3,7 +3,7 @@
 use compact_str::CompactString;
 use http::StatusCode;
 use hyper::body::Incoming;
-use model::Value;
+use model::{Map, Value};
 use runtime::{SignalOrder, SignalTo};
 
 use super::Ask;
@@ -19,7 +19,21 @@ pub(super) async fn signal(ask: Ask<'_>, body: Incoming) -> Result<Response, Pro
     ask.no_query()?;
     let idempotency_key = request::idempotency_key(&ask.parts.headers)?;
     let map = ask.object(body, ask.front.settings.body_bytes_max, Empty::IsAnError).await?;
-    let fields = Fields::of(&map, "", &["transaction", "definition", "key", "signal", "body"])?;
+    let order = of_body(&map, idempotency_key)?;
+    let answer = ask.front.engine.signal(order).await?;
+    let mut out = Vec::with_capacity(64);
+    Object::begin(&mut out).id("transaction", answer.id).flag("accepted", true).end();
+    let mut response = json(StatusCode::ACCEPTED, out);
+    name_transaction(response.headers_mut(), answer.id);
+    if answer.replayed {
+        response.headers_mut().insert(REPLAYED, http::HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// Whom it is for, and what it says.
+pub(crate) fn of_body(map: &Map, idempotency_key: CompactString) -> Result<SignalOrder, Problem> {
+    let fields = Fields::of(map, "", &["transaction", "definition", "key", "signal", "body"])?;
     let to = match fields.maybe_text("transaction")? {
         Some(id) => {
             if fields.value("definition").is_some() || fields.value("key").is_some() {
@@ -32,19 +46,10 @@ pub(super) async fn signal(ask: Ask<'_>, body: Incoming) -> Result<Response, Pro
             key: CompactString::new(fields.text("key")?),
         },
     };
-    let order = SignalOrder {
+    Ok(SignalOrder {
         to,
         signal: CompactString::new(fields.text("signal")?),
         body: map.get("body").cloned().unwrap_or(Value::Null),
         idempotency_key,
-    };
-    let answer = ask.front.engine.signal(order).await?;
-    let mut out = Vec::with_capacity(64);
-    Object::begin(&mut out).id("transaction", answer.id).flag("accepted", true).end();
-    let mut response = json(StatusCode::ACCEPTED, out);
-    name_transaction(response.headers_mut(), answer.id);
-    if answer.replayed {
-        response.headers_mut().insert(REPLAYED, http::HeaderValue::from_static("true"));
-    }
-    Ok(response)
+    })
 }

@@ -22,13 +22,12 @@ pub(super) async fn submit(ask: Ask<'_>, body: Incoming) -> Result<Response, Pro
     if ask.front.settings.drain.has_begun() {
         return Err(request::draining());
     }
-    let query = Query::of(ask.parts.uri.query(), &["wait", "until"])?;
-    let (wait, until) = (query.wait(WAIT_DEFAULT)?, query.until()?);
+    let (wait, until) = patience(ask.parts.uri.query())?;
     let headers = &ask.parts.headers;
     let key = request::idempotency_key(headers)?;
     let trace = request::traceparent(headers);
     let map = ask.object(body, ask.front.settings.body_bytes_max, Empty::IsAnError).await?;
-    let order = submission(&Fields::of(&map, "", FIELDS)?, &map, key, trace)?;
+    let order = of_body(&map, key, trace)?;
     drop(map);
     let (definition, idempotency_key) = (order.definition.clone(), order.idempotency_key.clone());
     let answer = match ask.front.unless_draining(ask.front.engine.submit(order, wait, until)).await {
@@ -62,8 +61,18 @@ async fn as_it_stands(
     }
 }
 
+/// How long the client waits, and for what.
+pub(crate) fn patience(query: Option<&str>) -> Result<(Duration, Until), Problem> {
+    let query = Query::of(query, &["wait", "until"])?;
+    Ok((query.wait(WAIT_DEFAULT)?, query.until()?))
+}
+
+pub(crate) fn of_body(map: &Map, key: CompactString, trace: CompactString) -> Result<Submission, Problem> {
+    submission(&Fields::of(map, "", FIELDS)?, map, key, trace)
+}
+
 /// One line of a batch: the same with its own key.
-pub(super) fn of_line(line: &[u8]) -> Result<Submission, Problem> {
+pub(crate) fn of_line(line: &[u8]) -> Result<Submission, Problem> {
     let map = request::object(line, Empty::IsAnError)?;
     let fields = Fields::of(&map, "", FIELDS_OF_A_LINE)?;
     let key = request::unquote(fields.text("idempotency_key")?)

@@ -30,6 +30,36 @@ fn an_optional_step_that_is_refused() {
 }
 
 #[test]
+fn an_optional_step_outlives_the_timeout_when_the_outcome_is_decided() {
+    // A call of it that carried the spent deadline would never start (the world of these stories refuses it).
+    check(
+        "
+            saga timeout=5s
+            a@pay POST undo
+            o@pay POST undo=none optional
+        ",
+        "
+            begin
+            a: done
+            pass 6s
+            o: timeout
+            pass 2s
+            o: done
+            state
+        ",
+        expect![[r#"
+            begin                        call a#1
+            a: done                      call o#1; completed
+            pass 6s
+            o: timeout
+            pass 2s                      call o#2
+            o: done                      ended
+            state                        ended, completed [a done, o done]
+        "#]],
+    );
+}
+
+#[test]
 fn an_optional_step_counts_every_attempt() {
     check(
         "

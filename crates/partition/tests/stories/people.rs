@@ -171,6 +171,42 @@ fn a_poisoned_decision_puts_one_transaction_aside() {
 }
 
 #[test]
+fn what_is_put_aside_goes_on_when_a_person_says_so_and_not_when_there_is_room() {
+    check(
+        "
+            a@pay POST undo
+            b@bill POST undo
+        ",
+        "
+            begin
+            hold bill
+            a: done
+            poison
+            retry
+            heal
+            free bill
+            state
+            retry
+            b: done
+            state
+        ",
+        expect![[r#"
+            begin                        call a#1
+            hold bill
+            a: done                      parked call b
+            poison
+            retry
+            heal
+            free bill
+            state                        forward, asks quarantined [a done, b active/parked]
+            retry                        call b#1
+            b: done                      completed; ended
+            state                        ended, completed [a done, b done]
+        "#]],
+    );
+}
+
+#[test]
 fn a_poisoned_timer_does_not_fire_at_every_turn() {
     check(
         "

@@ -104,6 +104,39 @@ fn a_pivot_unknown_is_asked_on_and_nothing_is_undone() {
 }
 
 #[test]
+fn a_pivot_that_is_asked_on_as_the_timeout_passes_is_asked_all_the_same() {
+    // Both are due when the clock is looked at again: the timeout must not take the call back and leave it parked.
+    check(
+        "
+            saga timeout=30s
+            a@pay POST undo
+            p@pay POST pivot
+            z@bill POST
+        ",
+        "
+            begin
+            a: done
+            p: timeout
+            sleep 40s
+            pass 0s
+            p: done
+            z: done
+            state
+        ",
+        expect![[r#"
+            begin                        call a#1
+            a: done                      call p#1
+            p: timeout
+            sleep 40s
+            pass 0s                      call p#2
+            p: done                      call z#1
+            z: done                      completed; ended
+            state                        ended, completed [a done, p done, z done]
+        "#]],
+    );
+}
+
+#[test]
 fn a_pivot_refused_after_an_unknown_asks_a_person() {
     check(
         "

@@ -268,3 +268,101 @@ fn a_lock_that_was_freed_before_a_restart_goes_to_the_oldest() {
         "#]],
     );
 }
+
+#[test]
+fn after_a_restore_the_next_call_may_have_been_made() {
+    check(
+        "
+            charge@pay POST undo
+            credit@tomb POST undo
+        ",
+        "
+            begin
+            hold tomb
+            charge: done
+            state
+            restore
+            free tomb
+            state
+            credit: 404
+            state
+            undo credit: done
+            undo charge: done
+            state
+        ",
+        expect![[r#"
+            begin                        call charge#1
+            hold tomb
+            charge: done                 parked call credit
+            state                        forward [charge done, credit active/parked]
+            restore
+            free tomb                    call credit#1
+            state                        forward [charge done, credit active/outstanding (may)]
+            credit: 404                  aborted: refused; undo credit#1
+            state                        undoing, aborted: refused [charge done, credit undoing/outstanding (may)]
+            undo credit: done            undo charge#1
+            undo charge: done            ended
+            state                        ended, aborted: refused [charge compensated, credit compensated]
+        "#]],
+    );
+}
+
+#[test]
+fn after_a_restore_what_nobody_recognises_is_not_asked_again() {
+    check(
+        "
+            charge@pay POST undo
+            credit@crm POST undo=PUT unknown=operator
+        ",
+        "
+            begin
+            hold crm
+            charge: done
+            restore
+            free crm
+            state
+        ",
+        expect![[r#"
+            begin                        call charge#1
+            hold crm
+            charge: done                 parked call credit
+            restore
+            free crm
+            state                        forward, asks unknown [charge done, credit active/attention (may)]
+        "#]],
+    );
+}
+
+#[test]
+fn after_a_restore_what_was_parked_and_is_given_up_is_undone() {
+    check(
+        "
+            charge@pay POST undo
+            credit@tomb POST undo
+        ",
+        "
+            begin
+            hold tomb
+            charge: done
+            restore
+            cancel
+            state
+            free tomb
+            undo credit: done
+            undo charge: done
+            state
+        ",
+        expect![[r#"
+            begin                        call charge#1
+            hold tomb
+            charge: done                 parked call credit
+            restore
+            cancel                       aborted: cancelled; parked undo credit
+            state                        undoing, aborted: cancelled [charge done, credit undoing/parked (may)]
+            free tomb                    undo credit#1
+            undo credit: done            undo charge#1
+            undo charge: done            ended
+            state                        ended, aborted: cancelled [charge compensated, credit compensated]
+        "#]],
+    );
+}

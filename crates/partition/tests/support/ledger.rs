@@ -41,6 +41,8 @@ pub(crate) struct Deed {
 pub(crate) struct Ledger {
     deeds: BTreeMap<(Seq, StepIndex), Deed>,
     last_completed: u32,
+    /// The engine was restored from a backup, and must doubt what this ledger never saw.
+    pub(crate) lost_life: bool,
 }
 
 /// What an attempt really does.
@@ -67,6 +69,9 @@ impl Ledger {
         flying: &[Flying],
         now: Timestamp,
     ) {
+        // Past its deadline it never starts: fine only where the timeout is about to decide.
+        let is_late = out.deadline <= now && tx.wakes_at() > now;
+        assert!(!is_late, "released though it can never start: {:?} by {}", out.call, out.deadline);
         let step = &saga.steps[usize::from(out.call.step)];
         let others: Vec<(StepIndex, Deed)> =
             self.deeds.iter().filter(|((t, _), _)| *t == tx.seq()).map(|((_, s), d)| (*s, d.clone())).collect();
@@ -102,7 +107,7 @@ impl Ledger {
                     "an undo that may have executed is repeated, without a promise: {:?}",
                     out.call
                 );
-                assert!(deed.may, "undone although nothing can have executed: {:?}", out.call);
+                assert!(deed.may || self.lost_life, "undone although nothing can have executed: {:?}", out.call);
                 assert!(
                     now >= deed.settles_at || participant.undo_blocks_do,
                     "undone before it settled: {:?}",
@@ -129,7 +134,8 @@ impl Ledger {
         flying: &[Flying],
     ) {
         // What an optional step undoes on its own may have been under way before the rest turned back.
-        if deed.undo_begun_before_outcome || saga.steps[usize::from(out.call.step)].optional {
+        // Of what a lost life did, this ledger knows no order either.
+        if !deed.may || deed.undo_begun_before_outcome || saga.steps[usize::from(out.call.step)].optional {
             return;
         }
         let own = |f: &&Flying| f.call.tx == tx.seq() && !saga.steps[usize::from(f.call.step)].optional;

@@ -6,13 +6,14 @@
 //! undo [NAME.]STEP: ANSWER   the outstanding undo is
 //! late [NAME.]STEP#N: ANSWER the attempt N is, again or too late
 //! pass 5s                    time passes; what is due happens at its time
+//! sleep 5s                   time passes and nobody looks; what is due happens at the next `pass`
 //! hold P, free P, gone P, back P    a participant is held, has room, is not declared, is declared again
 //! park [undo] STEP           the load manager gives an outstanding call back
 //! grants wait, grants go     a freed lock is handed on later, at once
 //! takes back                 from here on it takes withdrawn calls back
 //! cancel, retry, resolve [undo] STEP done|refused [JSON], signal NAME KEY JSON    [of NAME]
 //! poison, heal               looking anything up panics, or no longer
-//! restart, checkpoint, evict, state
+//! restart, restore, checkpoint, evict, state
 //! ```
 //! An answer is a status with an optional body (`done` is 200), `503r` (with Retry-After), `not_sent`, `timeout`,
 //! `cut`, `unusable`. After `timeout`, `cut` or a status, `!` says that it was executed, `+5s` that it will be then.
@@ -71,6 +72,10 @@ fn tell(world: &mut World, line: &str) -> Result<(), partition::Rejected> {
         ["begin", rest @ ..] => begin(world, rest),
         ["pass", by] => {
             world.pass(model::time::parse_duration(by).expect("a duration"));
+            Ok(())
+        }
+        ["sleep", by] => {
+            world.now = world.now.after(model::time::parse_duration(by).expect("a duration"));
             Ok(())
         }
         [verb @ ("hold" | "free" | "gone" | "back"), p] => {
@@ -134,6 +139,10 @@ fn tell(world: &mut World, line: &str) -> Result<(), partition::Rejected> {
         }
         ["restart"] => {
             world.restart(true);
+            Ok(())
+        }
+        ["restore"] => {
+            world.restore();
             Ok(())
         }
         ["checkpoint"] => {

@@ -1,0 +1,5 @@
+//! libFuzzer on the target `api_bodies`.
+
+#![no_main]
+
+fuzz::drive!("api_bodies");

@@ -1,0 +1,5 @@
+//! libFuzzer on the target `api_lines`.
+
+#![no_main]
+
+fuzz::drive!("api_lines");

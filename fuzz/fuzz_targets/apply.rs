@@ -1,0 +1,5 @@
+//! libFuzzer on the target `apply`.
+
+#![no_main]
+
+fuzz::drive!("apply");

@@ -1,0 +1,5 @@
+//! libFuzzer on the target `connector_answer`.
+
+#![no_main]
+
+fuzz::drive!("connector_answer");

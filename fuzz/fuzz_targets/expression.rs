@@ -1,0 +1,5 @@
+//! libFuzzer on the target `expression`.
+
+#![no_main]
+
+fuzz::drive!("expression");

@@ -1,0 +1,5 @@
+//! libFuzzer on the target `json`.
+
+#![no_main]
+
+fuzz::drive!("json");

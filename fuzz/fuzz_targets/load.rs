@@ -1,0 +1,5 @@
+//! libFuzzer on the target `load`.
+
+#![no_main]
+
+fuzz::drive!("load");

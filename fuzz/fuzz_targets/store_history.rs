@@ -1,0 +1,5 @@
+//! libFuzzer on the target `store_history`.
+
+#![no_main]
+
+fuzz::drive!("store_history");

@@ -1,0 +1,5 @@
+//! libFuzzer on the target `store_rows`.
+
+#![no_main]
+
+fuzz::drive!("store_rows");

@@ -1,0 +1,5 @@
+//! libFuzzer on the target `wire_checkpoint`.
+
+#![no_main]
+
+fuzz::drive!("wire_checkpoint");

@@ -1,0 +1,5 @@
+//! libFuzzer on the target `words`.
+
+#![no_main]
+
+fuzz::drive!("words");
