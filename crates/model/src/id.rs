@@ -51,6 +51,11 @@ impl TxId {
         Timestamp::from_millis((self.0 >> 86) as u64 + EPOCH_2020_MS)
     }
 
+    /// The incarnation of the data that it began in.
+    pub fn incarnation(self) -> Incarnation {
+        (self.0 >> 70) as u16
+    }
+
     pub fn partition(self) -> PartitionId {
         PartitionId((self.0 >> 58) as u16 & 0xfff)
     }

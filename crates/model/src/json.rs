@@ -142,12 +142,11 @@ pub fn number(text: &[u8]) -> Result<Number, Error> {
     if digits.iter().all(u8::is_ascii_digit) {
         return whole(negative, digits.iter().copied()).ok_or_else(|| Error::TooLarge { text: shown() });
     }
-    let as_text = std::str::from_utf8(text).map_err(|_| Error::NotFinite { text: shown() })?;
-    let float: f64 = as_text.parse().map_err(|_| Error::Syntax {
-        line: 0,
-        column: 0,
-        what: format!("\"{as_text}\" is not a number"),
-    })?;
+    let as_text = std::str::from_utf8(text).ok().filter(|_| is_decimal(digits));
+    let float = as_text.and_then(|text| text.parse::<f64>().ok());
+    let (Some(as_text), Some(float)) = (as_text, float) else {
+        return Err(Error::Syntax { line: 0, column: 0, what: format!("\"{}\" is not a number", shown()) });
+    };
     if !float.is_finite() {
         return Err(Error::NotFinite { text: shown() });
     }
@@ -156,6 +155,26 @@ pub fn number(text: &[u8]) -> Result<Number, Error> {
         Whole::TooLarge => Err(Error::TooLarge { text: shown() }),
         Whole::Not => Ok(Number::Decimal(CompactString::new(as_text))),
     }
+}
+
+/// Digits, then a fraction or an exponent or both, each with a digit at least. What else a float's text may be ("inf",
+/// "1.", "+1") is no number of JSON.
+fn is_decimal(text: &[u8]) -> bool {
+    let digits = |text: &[u8]| text.iter().take_while(|b| b.is_ascii_digit()).count();
+    let whole = digits(text);
+    let mut rest = &text[whole..];
+    if let [b'.', fraction @ ..] = rest {
+        let count = digits(fraction);
+        if count == 0 {
+            return false;
+        }
+        rest = &fraction[count..];
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        let exponent = exponent.strip_prefix(b"+").or_else(|| exponent.strip_prefix(b"-")).unwrap_or(exponent);
+        return whole > 0 && !exponent.is_empty() && digits(exponent) == exponent.len();
+    }
+    whole > 0 && rest.is_empty()
 }
 
 enum Whole {
@@ -347,6 +366,22 @@ mod tests {
         let deep = "[".repeat(33) + &"]".repeat(33);
         assert_eq!(parse(deep.as_bytes()), Err(Error::TooDeep { max: 32 }));
         assert!(parse(("[".repeat(32) + &"]".repeat(32)).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_number_by_itself_is_one_of_json() {
+        for text in
+            ["", "-", "+1.0", "1.", ".5", "-.5", "1.e3", "1e", "1e+", "inf", "NaN", "-infinity", "1.5.2", "1e5x"]
+        {
+            assert!(
+                matches!(number(text.as_bytes()), Err(Error::Syntax { .. })),
+                "{text}: {:?}",
+                number(text.as_bytes())
+            );
+        }
+        for text in ["0", "-1.5", "2.50", "1e-7", "12.5E+3", "1e3"] {
+            assert!(number(text.as_bytes()).is_ok(), "{text}");
+        }
     }
 
     #[test]

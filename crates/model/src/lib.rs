@@ -8,6 +8,7 @@
 pub mod call;
 pub mod id;
 pub mod json;
+pub mod mutant;
 pub mod time;
 pub mod value;
 

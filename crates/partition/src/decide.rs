@@ -14,7 +14,8 @@ mod undo;
 mod wake;
 
 use compact_str::CompactString;
-use model::{CallKey, Direction, Epoch, StepIndex, Timestamp, Value};
+use model::mutant::{Mutant, is_planted};
+use model::{CallKey, Direction, Epoch, Incarnation, StepIndex, Timestamp, Value};
 use plan::eval::{Response, Scope, Steps};
 use plan::{Participant, Saga, Step};
 
@@ -32,6 +33,7 @@ pub(crate) struct Decider<'a> {
     pub(crate) tx: &'a mut Transaction,
     pub(crate) plan: &'a Saga,
     pub(crate) at: Timestamp,
+    pub(crate) incarnation: Incarnation,
     pub(crate) epoch: Epoch,
     pub(crate) around: &'a dyn Surroundings,
     pub(crate) moves: Moves,
@@ -60,17 +62,19 @@ impl<'a> Decider<'a> {
         tx: &'a mut Transaction,
         slot: &'a PlanSlot,
         at: Timestamp,
-        epoch: Epoch,
+        (incarnation, epoch): (Incarnation, Epoch),
         around: &'a dyn Surroundings,
         effects: &'a mut Vec<Effect>,
     ) -> Self {
-        Self { tx, plan: &slot.saga, at, epoch, around, moves: Moves::new(), effects }
+        Self { tx, plan: &slot.saga, at, incarnation, epoch, around, moves: Moves::new(), effects }
     }
 
     /// Makes a verdict and records it.
     pub(crate) fn make(&mut self, step: Move) -> Result<(), Rejected> {
         self.tx.make(&step, self.at, self.epoch).map_err(|e| Rejected::Illegal(e.to_string()))?;
-        self.moves.push(step);
+        if !is_planted(Mutant::VerdictNotRecorded) || !matches!(step, Move::Backoff { .. }) {
+            self.moves.push(step);
+        }
         Ok(())
     }
 
@@ -199,6 +203,7 @@ impl<'a> Decider<'a> {
         let Some((place, participant)) = self.around.participant(&call.participant) else {
             return self.ask(AttentionCause::ParticipantGone, Some(step), direction, call.participant.clone());
         };
+        self.doubt_lost_life(step, direction)?;
         if !self.may_be_asked(step, direction, participant) {
             return match direction {
                 Direction::Call => self.not_asked_again(step, participant, "it was held too long".into()),
@@ -232,11 +237,17 @@ impl<'a> Decider<'a> {
             let detail = "the same call key would carry another request than before";
             return self.ask(AttentionCause::RequestChanged, Some(step), direction, detail);
         }
-        let pinned = state.may_have_executed && remembers_by_endpoint(participant);
+        let pinned = state.may_have_executed && remembers_by_endpoint(participant) && !is_planted(Mutant::PinForgotten);
         let endpoint = self.known_endpoint(step, direction).filter(|_| pinned);
         self.make(Move::Start { step, direction, digest })?;
         let attempt = self.tx.steps[usize::from(step)].attempts;
-        let binds = direction == Direction::Call && definition.side != plan::Side::After && !self.pivot_touched();
+        // When the outcome is decided, or the timeout is spent, nothing hangs on it any more: with it the call could
+        // never start, and would be parked and asked for again without end.
+        let mut binds = direction == Direction::Call
+            && definition.side != plan::Side::After
+            && !self.pivot_touched()
+            && self.tx.deadline_binds();
+        binds |= is_planted(Mutant::UndoHasADeadline);
         let ended = self.tx.steps.iter().filter(|s| s.status.has_ended()).count() as u16;
         self.effects.push(Effect::Call(Box::new(OutgoingCall {
             call: self.call_ref(step, direction, attempt),
@@ -256,14 +267,30 @@ impl<'a> Decider<'a> {
         CallRef { tx: self.tx.seq(), step, direction, attempt, round: self.tx.steps[usize::from(step)].round }
     }
 
+    /// The transaction began before the data was restored from a backup: what it does next may have been done already
+    /// in the life that is lost (SEMANTICS 35).
+    pub(crate) fn doubt_lost_life(&mut self, step: StepIndex, direction: Direction) -> Result<(), Rejected> {
+        let state = &self.tx.steps[usize::from(step)];
+        let in_doubt = match direction {
+            Direction::Call => state.may_have_executed,
+            Direction::Compensate => state.undo_may_have_executed,
+        };
+        if self.tx.id.incarnation() == self.incarnation || in_doubt {
+            return Ok(());
+        }
+        self.make(Move::Restored { step, direction })
+    }
+
     /// The pivot may have executed: there may be no way back.
     pub(crate) fn pivot_touched(&self) -> bool {
-        self.plan.pivot().is_some_and(|pivot| self.tx.steps[usize::from(pivot)].has_effect())
+        !is_planted(Mutant::PivotIgnored)
+            && self.plan.pivot().is_some_and(|pivot| self.tx.steps[usize::from(pivot)].has_effect())
     }
 
     /// The pivot is done, or skipped, which is as good: there is no way back.
     pub(crate) fn pivot_done(&self) -> bool {
-        self.plan.pivot().is_some_and(|pivot| matches!(self.status(pivot), Status::Done | Status::Skipped))
+        !is_planted(Mutant::PivotIgnored)
+            && self.plan.pivot().is_some_and(|pivot| matches!(self.status(pivot), Status::Done | Status::Skipped))
     }
 
     /// Whether this forward step goes on although nothing new may start: a pivot of which nobody knows.
@@ -281,7 +308,7 @@ impl<'a> Decider<'a> {
             }
             _ => (self.step(step).call(), state.may_have_executed, state.first_attempt_at),
         };
-        let harmless = call.is_some_and(|call| call.method.is_idempotent());
+        let harmless = call.is_some_and(|call| call.method.is_idempotent()) || is_planted(Mutant::PromiseNeverEnds);
         let promised = participant.idempotency.remembers();
         let found = participant.endpoints.len() == 1
             || !remembers_by_endpoint(participant)

@@ -8,7 +8,7 @@ use plan::PlanHash;
 use smallvec::SmallVec;
 
 use crate::branch::Status;
-use crate::transaction::{Act, Attempt, Attention, Cause, Reason, ReceivedSignal, TxOutcome};
+use crate::transaction::{Act, Attempt, Attention, AttentionCause, Cause, Reason, ReceivedSignal, TxOutcome};
 
 /// One position of a partition's journal.
 #[derive(Clone, PartialEq, Debug)]
@@ -30,6 +30,23 @@ pub enum EntryKind {
     Begin(Box<Begun>),
     /// Verdicts on a live transaction.
     Moves { tx: Seq, moves: Moves },
+}
+
+impl Entry {
+    /// Its verdicts, if it is about a transaction.
+    pub fn moves(&self) -> Option<&Moves> {
+        match &self.kind {
+            EntryKind::Begin(begun) => Some(&begun.moves),
+            EntryKind::Moves { moves, .. } => Some(moves),
+            EntryKind::Epoch { .. } | EntryKind::Plan { .. } => None,
+        }
+    }
+
+    /// The state machine broke off, and a person must look (SEMANTICS 12).
+    pub fn puts_aside(&self) -> bool {
+        let aside = |told: &Move| matches!(told, Move::Ask(a) if a.cause == AttentionCause::Quarantined);
+        self.moves().is_some_and(|moves| moves.iter().any(aside))
+    }
 }
 
 /// The verdicts of one entry, in order.
@@ -76,6 +93,12 @@ pub enum Move {
         /// The participant declares this answer as proof for the call key.
         proves_not_executed: bool,
         result: Option<Arc<Value>>,
+    },
+    /// The data was restored from a backup: in the life after the backup, which is lost, this call may have been made
+    /// (SEMANTICS 35).
+    Restored {
+        step: StepIndex,
+        direction: Direction,
     },
     /// The answer of an attempt that was already given up: it was done after all.
     LateDone {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use model::mutant::{Mutant, is_planted};
 use model::{Direction, Epoch, Incarnation, Outcome, Seq, Timestamp};
 use plan::{Participant, PlanHash};
 
@@ -79,7 +80,7 @@ impl Leader {
         around: &dyn Surroundings,
         effects: &mut Vec<Effect>,
     ) -> Result<Entry, Rejected> {
-        let at = now.max(self.partition.at);
+        let at = if is_planted(Mutant::ClockGoesBack) { now } else { now.max(self.partition.at) };
         let seq = self.partition.seq + 1;
         let kind = match command {
             Command::Begin(begin) => self.begin(*begin, seq, at, around, effects)?,
@@ -113,7 +114,7 @@ impl Leader {
             if queue.waiting.len() >= WAITERS_MAX {
                 return Err(Rejected::KeyBusy { lock: lock.clone(), waiting: queue.waiting.len() });
             }
-            must_wait = true;
+            must_wait = !is_planted(Mutant::LockIgnored);
         }
         let mut begun = Box::new(Begun {
             id: Transaction::id_at(&self.partition, at, seq),
@@ -128,7 +129,8 @@ impl Leader {
             moves: Moves::new(),
         });
         let mut tx = begin(&begun, at, slot.saga.steps.len());
-        let mut decider = Decider::new(&mut tx, &slot, at, self.partition.epoch, around, effects);
+        let life = (self.partition.incarnation, self.partition.epoch);
+        let mut decider = Decider::new(&mut tx, &slot, at, life, around, effects);
         guarded(&mut decider, Told::Nothing, |d| {
             if slot.saga.lock.is_some() && d.tx.key.is_some() {
                 d.make(if must_wait { Move::AwaitLock } else { Move::TakeLock })?;
@@ -160,7 +162,8 @@ impl Leader {
         };
         let effects_before = effects.len();
         let lock_before = live.lock;
-        let mut decider = Decider::new(&mut live, &slot, at, self.partition.epoch, around, effects);
+        let life = (self.partition.incarnation, self.partition.epoch);
+        let mut decider = Decider::new(&mut live, &slot, at, life, around, effects);
         let result = guarded(&mut decider, told, act);
         let moves = std::mem::take(&mut decider.moves);
         match result {
@@ -181,10 +184,10 @@ impl Leader {
                 self.after(ended, effects);
                 if let Some((lock, key)) = name
                     && let Some(queue) = self.partition.locks.queue(&lock, &key)
-                    && queue.holder.is_none()
-                    && let Some(next) = queue.waiting.first()
+                    && let Some(next) = queue.next()
+                    && !is_planted(Mutant::LockNotHandedOn)
                 {
-                    effects.push(Effect::Grant(*next));
+                    effects.push(Effect::Grant(next));
                 }
                 Ok(moves)
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use compact_str::CompactString;
 use model::Seq;
+use model::mutant::{Mutant, is_planted};
 
 /// The most transactions that may wait for one lock of one key.
 pub const WAITERS_MAX: usize = 1_000;
@@ -65,7 +66,11 @@ impl Locks {
 }
 
 impl Queue {
-    fn next(&self) -> Option<Seq> {
+    /// Whose turn it is, if the lock is free.
+    pub(crate) fn next(&self) -> Option<Seq> {
+        if is_planted(Mutant::LatestGetsTheLock) && self.holder.is_none() {
+            return self.waiting.last().copied();
+        }
         if self.holder.is_some() { None } else { self.waiting.first().copied() }
     }
 }

@@ -7,7 +7,8 @@
 use std::collections::BTreeSet;
 
 use compact_str::CompactString;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
+use model::mutant::{Mutant, is_planted};
 use model::{Epoch, Incarnation, PartitionId, Seq, Timestamp, TxId};
 use smallvec::SmallVec;
 
@@ -50,10 +51,10 @@ impl std::hash::BuildHasher for BySeq {
     }
 }
 
-/// One live transaction, in memory or not.
+/// One live transaction in memory.
 #[derive(Debug)]
 struct Slot {
-    /// Absent while evicted.
+    /// Absent while it is being changed.
     tx: Option<Box<Transaction>>,
     /// Changed since the last checkpoint.
     dirty: bool,
@@ -76,12 +77,13 @@ pub struct Partition {
     pub plans: Plans,
     pub locks: Locks,
     live: HashMap<Seq, Slot, BySeq>,
+    /// Live transactions whose row only the checkpoint has: nothing but their names, because there may be millions.
+    evicted: HashSet<Seq, BySeq>,
     timers: BTreeSet<(Timestamp, Seq)>,
     /// Live transactions of plans that take signals, by (definition, key).
     by_key: std::collections::BTreeMap<(CompactString, CompactString), SmallVec<[Seq; 1]>>,
     dirty: Vec<Seq>,
     removed: Vec<Seq>,
-    evicted: usize,
 }
 
 /// What changed since the last checkpoint.
@@ -119,11 +121,11 @@ impl Partition {
             plans: Plans::default(),
             locks: Locks::default(),
             live: HashMap::with_hasher(BySeq),
+            evicted: HashSet::with_hasher(BySeq),
             timers: BTreeSet::new(),
             by_key: std::collections::BTreeMap::new(),
             dirty: Vec::new(),
             removed: Vec::new(),
-            evicted: 0,
         }
     }
 
@@ -133,8 +135,12 @@ impl Partition {
     /// When the entry does not follow, or what it says is not allowed; the state is then not to be used further.
     pub fn apply(&mut self, entry: &Entry) -> Result<Option<Box<Transaction>>, ApplyError> {
         let seq = entry.seq;
-        if seq != self.seq + 1 {
+        if seq != self.seq + 1 && !is_planted(Mutant::BatchAppliedTwice) {
             return Err(ApplyError::Gap { last: self.seq, got: seq });
+        }
+        let mut at = entry.at;
+        if is_planted(Mutant::ApplyReadsAnotherClock) {
+            at.0 += 1;
         }
         let ended = match &entry.kind {
             EntryKind::Epoch { epoch, incarnation, .. } => {
@@ -148,9 +154,9 @@ impl Partition {
             }
             EntryKind::Begin(begun) => {
                 let steps = self.plans.get(begun.plan).ok_or(ApplyError::NoPlan { seq, plan: begun.plan })?;
-                let mut tx = begin(begun, entry.at, steps.saga.steps.len());
+                let mut tx = begin(begun, at, steps.saga.steps.len());
                 for step in &begun.moves {
-                    tx.make(step, entry.at, self.epoch).map_err(|source| ApplyError::Illegal { seq, source })?;
+                    tx.make(step, at, self.epoch).map_err(|source| ApplyError::Illegal { seq, source })?;
                 }
                 self.insert(tx)
             }
@@ -160,7 +166,7 @@ impl Partition {
                     Missing::NotResident => ApplyError::NotResident { seq, tx: *tx },
                 })?;
                 for step in moves {
-                    live.make(step, entry.at, self.epoch).map_err(|source| ApplyError::Illegal { seq, source })?;
+                    live.make(step, at, self.epoch).map_err(|source| ApplyError::Illegal { seq, source })?;
                 }
                 self.check_in(live)
             }
@@ -172,8 +178,8 @@ impl Partition {
 
     /// Takes a live transaction out to change it; [`Self::check_in`] must follow.
     pub(crate) fn check_out(&mut self, seq: Seq) -> Result<Box<Transaction>, Missing> {
-        let slot = self.live.get_mut(&seq).ok_or(Missing::NotLive)?;
-        slot.tx.take().ok_or(Missing::NotResident)
+        let missing = || if self.evicted.contains(&seq) { Missing::NotResident } else { Missing::NotLive };
+        self.live.get_mut(&seq).and_then(|slot| slot.tx.take()).ok_or_else(missing)
     }
 
     /// Puts a changed transaction back and renews what is derived from it. Gives it out if it has ended.
@@ -185,7 +191,7 @@ impl Partition {
                 if slot.wakes_at != Timestamp::NEVER {
                     self.timers.remove(&(slot.wakes_at, seq));
                 }
-                if slot.has_row {
+                if slot.has_row && !is_planted(Mutant::EndedRowStays) {
                     self.removed.push(seq);
                 }
             }
@@ -198,7 +204,8 @@ impl Partition {
                 if slot.wakes_at != Timestamp::NEVER {
                     self.timers.remove(&(slot.wakes_at, seq));
                 }
-                if wakes_at != Timestamp::NEVER {
+                let is_lost = is_planted(Mutant::MovedTimerIsLost) && slot.wakes_at != Timestamp::NEVER;
+                if wakes_at != Timestamp::NEVER && !is_lost {
                     self.timers.insert((wakes_at, seq));
                 }
                 slot.wakes_at = wakes_at;
@@ -253,7 +260,7 @@ impl Partition {
         let Some(tx) = self.get(seq) else { return true };
         let Some(slot) = self.plans.get(tx.plan) else { return true };
         let (Some(lock), Some(key)) = (&slot.saga.lock, &tx.key) else { return true };
-        self.locks.queue(lock, key).is_some_and(|q| q.holder.is_none() && q.waiting.first() == Some(&seq))
+        self.locks.queue(lock, key).is_some_and(|q| q.next() == Some(seq))
     }
 
     fn index_key(&mut self, tx: &Transaction) {
@@ -291,16 +298,18 @@ impl Partition {
 
     /// Whether it is live, and whether its row is in memory.
     pub fn presence(&self, seq: Seq) -> Presence {
-        match self.live.get(&seq) {
-            None => Presence::Absent,
-            Some(slot) if slot.tx.is_some() => Presence::Resident,
-            Some(_) => Presence::Evicted,
+        if self.live.contains_key(&seq) {
+            Presence::Resident
+        } else if self.evicted.contains(&seq) {
+            Presence::Evicted
+        } else {
+            Presence::Absent
         }
     }
 
     /// How many rows are in memory.
     pub fn resident_count(&self) -> usize {
-        self.live.len() - self.evicted
+        self.live.len()
     }
 
     /// Everything that this transaction waits for is its participants.
@@ -336,12 +345,12 @@ impl Partition {
     }
 
     pub fn live_count(&self) -> usize {
-        self.live.len()
+        self.live.len() + self.evicted.len()
     }
 
     /// Seqs of all live transactions, in order of acceptance.
     pub fn live_seqs(&self) -> Vec<Seq> {
-        let mut seqs: Vec<Seq> = self.live.keys().copied().collect();
+        let mut seqs: Vec<Seq> = self.live.keys().chain(&self.evicted).copied().collect();
         seqs.sort_unstable();
         seqs
     }
@@ -365,6 +374,9 @@ impl Partition {
     pub fn take_changes(&mut self) -> Changes {
         let mut changes =
             Changes { dirty: std::mem::take(&mut self.dirty), removed: std::mem::take(&mut self.removed) };
+        if is_planted(Mutant::CheckpointMissesTheLast) {
+            changes.dirty.pop();
+        }
         changes.dirty.retain(|seq| match self.live.get_mut(seq) {
             Some(slot) => {
                 slot.dirty = false;
@@ -378,23 +390,22 @@ impl Partition {
 
     /// Drops a clean row from memory. Gives `false` if it is dirty, absent or evicted already.
     pub fn evict(&mut self, seq: Seq) -> bool {
-        match self.live.get_mut(&seq) {
-            Some(slot) if !slot.dirty && slot.has_row && slot.tx.is_some() => {
-                slot.tx = None;
-                self.evicted += 1;
-                true
-            }
-            _ => false,
+        let may_go = self
+            .live
+            .get(&seq)
+            .is_some_and(|slot| (!slot.dirty || is_planted(Mutant::EvictsWhatIsDirty)) && slot.has_row);
+        if may_go {
+            self.live.remove(&seq);
+            self.evicted.insert(seq);
         }
+        may_go
     }
 
     /// Brings an evicted row back.
     pub fn admit(&mut self, tx: Transaction) {
-        if let Some(slot) = self.live.get_mut(&tx.seq())
-            && slot.tx.is_none()
-        {
-            slot.tx = Some(Box::new(tx));
-            self.evicted -= 1;
+        if self.evicted.remove(&tx.seq()) {
+            let (seq, wakes_at) = (tx.seq(), tx.wakes_at());
+            self.live.insert(seq, Slot { tx: Some(Box::new(tx)), dirty: false, has_row: true, wakes_at });
         }
     }
 
@@ -402,14 +413,18 @@ impl Partition {
     pub fn restore_row(&mut self, tx: Transaction, keep: bool) {
         let seq = tx.seq();
         let wakes_at = tx.wakes_at();
-        if wakes_at != Timestamp::NEVER {
+        if wakes_at != Timestamp::NEVER && !is_planted(Mutant::TimerNotRestored) {
             self.timers.insert((wakes_at, seq));
         }
-        self.index_lock(&tx);
+        if !is_planted(Mutant::LockNotRestored) {
+            self.index_lock(&tx);
+        }
         self.index_key(&tx);
-        let tx = keep.then(|| Box::new(tx));
-        self.evicted += usize::from(!keep);
-        self.live.insert(seq, Slot { tx, dirty: false, has_row: true, wakes_at });
+        if keep {
+            self.live.insert(seq, Slot { tx: Some(Box::new(tx)), dirty: false, has_row: true, wakes_at });
+        } else {
+            self.evicted.insert(seq);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use compact_str::CompactString;
+use model::mutant::{Mutant, is_planted};
 use model::{CallKey, Direction, Epoch, Outcome, Seq, StepIndex, Timestamp, TxId, Value};
 use smallvec::SmallVec;
 
@@ -210,7 +211,18 @@ impl Transaction {
     }
 
     pub fn call_key(&self, step: StepIndex, direction: Direction) -> CallKey {
-        CallKey { tx: self.id, step, direction, round: self.steps[usize::from(step)].round }
+        let state = &self.steps[usize::from(step)];
+        let key = CallKey { tx: self.id, step, direction, round: state.round };
+        if is_planted(Mutant::UndoUnderTheSameKey) {
+            return CallKey { direction: Direction::Call, ..key };
+        }
+        if is_planted(Mutant::StepMissingInTheKey) {
+            return CallKey { step: 0, ..key };
+        }
+        if is_planted(Mutant::KeyOfItsOwnForEachAttempt) {
+            return CallKey { round: state.attempts as u16, ..key };
+        }
+        key
     }
 
     /// Any forward attempt that has not been answered.
@@ -236,6 +248,9 @@ impl Transaction {
 
     /// The transaction's own timeout can still decide something.
     pub fn deadline_binds(&self) -> bool {
+        if is_planted(Mutant::DeadlineForgottenWhileQueued) && self.phase == Phase::Queued {
+            return false;
+        }
         self.outcome.is_none() && !self.deadline_spent && matches!(self.phase, Phase::Queued | Phase::Forward)
     }
 
@@ -307,13 +322,16 @@ impl Transaction {
                 if attempt.direction == Direction::Call {
                     match attempt.outcome {
                         Outcome::Unknown => {
-                            s.may_have_executed = true;
+                            s.may_have_executed |= !is_planted(Mutant::UnknownIsForgotten);
                             s.endpoint = attempt.endpoint;
                             s.settles_at = s.settles_at.max(*settles_at);
                         }
                         Outcome::Done => {
                             s.may_have_executed = true;
                             s.endpoint = attempt.endpoint;
+                        }
+                        Outcome::Refused if is_planted(Mutant::RefusedClearsMayHaveExecuted) => {
+                            s.may_have_executed = false;
                         }
                         Outcome::Refused | Outcome::Failed => {}
                     }
@@ -333,6 +351,24 @@ impl Transaction {
                     self.attempts.remove(ATTEMPTS_KEPT_MAX / 2);
                     self.attempts.push((**attempt).clone());
                     self.attempts_dropped += 1;
+                }
+            }
+            Move::Restored { step, direction: Direction::Call } => {
+                self.order_last = self.order_last.saturating_add(1);
+                let s = &mut self.steps[usize::from(*step)];
+                s.order = self.order_last;
+                s.may_have_executed = true;
+                s.endpoint = ENDPOINT_UNKNOWN;
+                if s.first_attempt_at == Timestamp::ZERO {
+                    // Not before; when exactly, nobody remembers.
+                    s.first_attempt_at = self.began_at;
+                }
+            }
+            Move::Restored { step, direction: Direction::Compensate } => {
+                let s = &mut self.steps[usize::from(*step)];
+                s.undo_may_have_executed = true;
+                if s.undo_first_attempt_at == Timestamp::ZERO {
+                    s.undo_first_attempt_at = self.began_at;
                 }
             }
             Move::LateDone { step, result } => {
@@ -490,7 +526,7 @@ impl Transaction {
                         Branch::Outstanding { .. } | Branch::Signal { .. }
                     )
             }
-            Move::LateDone { step, .. } | Move::Recount { step } => has(step),
+            Move::LateDone { step, .. } | Move::Restored { step, .. } | Move::Recount { step } => has(step),
             Move::Backoff { step, .. } => {
                 has(step) && matches!(self.steps[usize::from(*step)].status, Status::Active | Status::Undoing)
             }
@@ -509,7 +545,9 @@ impl Transaction {
                 }
             }
             Move::Ask(attention) => attention.step.as_ref().is_none_or(has),
-            Move::Decide { .. } | Move::Stop { .. } => self.outcome.is_none(),
+            Move::Decide { .. } | Move::Stop { .. } => {
+                self.outcome.is_none() || is_planted(Mutant::OutcomeDecidedTwice)
+            }
             Move::Signal(_) | Move::Unask | Move::Wish | Move::Act(_) => true,
             Move::Resume => matches!(self.phase, Phase::Stopping(_)),
             Move::End => self.outcome.is_some(),

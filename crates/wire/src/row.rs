@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use model::mutant::{Mutant, is_planted};
 use model::{Timestamp, TxId};
 use partition::Transaction;
 use partition::branch::{Branch, StepState};
@@ -96,7 +97,7 @@ fn put_step(out: &mut Vec<u8>, step: &StepState, base: Timestamp) {
                 || step.first_attempt_at != Timestamp::ZERO
                 || step.settles_at != Timestamp::ZERO,
         ) << 5
-        | u8::from(step.undo_may_have_executed) << 6
+        | u8::from(step.undo_may_have_executed && !is_planted(Mutant::RowForgetsTheUndo)) << 6
         | u8::from(step.asked.is_some()) << 7;
     out.push(flags);
     match step.branch {
@@ -201,6 +202,9 @@ fn rest(mut tx: Transaction, from: &mut Bytes<'_>, base: Timestamp) -> Result<Tr
     }
     tx.cancel_wish = flags & 1 != 0;
     tx.deadline_spent = flags & 2 != 0;
+    if is_planted(Mutant::RowForgetsTheDeadline) {
+        tx.deadline = Timestamp::NEVER;
+    }
     tx.order_last = from.small(WHAT)?;
     tx.steps = (0..from.count(WHAT)?).map(|_| step(from, base)).collect::<Result<_, _>>()?;
     tx.attempts = (0..from.count(WHAT)?).map(|_| attempt(from, base)).collect::<Result<_, _>>()?;

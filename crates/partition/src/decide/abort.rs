@@ -1,5 +1,6 @@
 //! Turning back: a wish or a deadline stops the way forward, a refusal decides at once.
 
+use model::mutant::{Mutant, is_planted};
 use model::{Direction, StepIndex, Timestamp};
 
 use super::Decider;
@@ -31,7 +32,7 @@ impl Decider<'_> {
                 self.take_back(step)?;
             }
         }
-        if self.tx.has_outstanding() {
+        if self.tx.has_outstanding() && !is_planted(Mutant::StopDoesNotWait) {
             return Ok(());
         }
         if self.pivot_done() {
@@ -78,6 +79,9 @@ impl Decider<'_> {
             return self.advance();
         }
         self.make(Move::Decide { outcome: TxOutcome::Aborted(reason), cause: Some(cause), output: None })?;
+        if is_planted(Mutant::LockFreedBeforeTheUndo) {
+            self.free_lock()?;
+        }
         self.effects.push(Effect::Decided(self.tx.seq()));
         self.withdraw_outstanding()?;
         if self.tx.attention.as_ref().is_some_and(|a| a.direction == Direction::Call) {
@@ -94,6 +98,9 @@ impl Decider<'_> {
 
     /// A forward step that is not outstanding goes no further.
     pub(crate) fn take_back(&mut self, step: StepIndex) -> Result<(), Rejected> {
+        if self.step(step).call().is_some() {
+            self.doubt_lost_life(step, Direction::Call)?;
+        }
         let may = self.tx.steps[usize::from(step)].may_have_executed;
         self.settle(step, if may { Status::Unknown } else { Status::Pending })
     }
@@ -108,6 +115,8 @@ impl Decider<'_> {
             let call = self.call_ref(step, Direction::Call, state.attempts);
             let mine = self.effects.iter().position(|e| matches!(e, Effect::Call(out) if out.call == call));
             match mine {
+                // A pivot of which nobody knows is asked on, whatever is wished: parked here, nobody would wake it.
+                Some(_) if self.asks_on(step) => {}
                 // Started by this very decision, so nobody has heard of it: it never was.
                 Some(place) => {
                     self.effects.remove(place);

@@ -1,6 +1,7 @@
 //! An attempt was answered: what became of it, and what follows.
 
 use compact_str::CompactString;
+use model::mutant::{Mutant, is_planted};
 use model::{Direction, StepIndex};
 use plan::eval::Response;
 use plan::{OnUnknown, Participant, Retry, Side, Undo};
@@ -89,7 +90,9 @@ impl Decider<'_> {
                 }
             }
         }
-        let counted = verdict.kind.counts() || definition.optional;
+        let mut counted = verdict.kind.counts() || definition.optional;
+        counted |= is_planted(Mutant::OutageBurnsAttempts);
+        counted &= !(is_planted(Mutant::RestartCountsNoAttempt) && sample.evidence == Evidence::Interrupted);
         let settles_at = match found {
             Some((_, p)) if !p.undo_blocks_do => self.at.after(p.settles_within),
             _ => self.at,
@@ -122,11 +125,14 @@ impl Decider<'_> {
         let Some((place, participant)) = found else {
             return self.ask(AttentionCause::ParticipantGone, Some(step), Direction::Call, "");
         };
-        let retry = definition.retry.unwrap_or(participant.retry);
+        let mut retry = definition.retry.unwrap_or(participant.retry);
+        if is_planted(Mutant::OneAttemptTooMany) {
+            retry.attempts += 1;
+        }
         match verdict.kind {
             Kind::Refused | Kind::NothingToUndo => self.forward_refused(step, &mut verdict),
             Kind::OurMistake => self.ask(AttentionCause::OurMistake, Some(step), Direction::Call, verdict.detail),
-            Kind::NotTaken | Kind::Unauthorized if !definition.optional => {
+            Kind::NotTaken | Kind::Unauthorized if !definition.optional && !is_planted(Mutant::OutageBurnsAttempts) => {
                 self.park_untaken(step, Direction::Call, place)
             }
             Kind::NotTaken | Kind::Unauthorized | Kind::NotExecuted => self.forward_failed(step, retry, &verdict),
@@ -140,7 +146,8 @@ impl Decider<'_> {
     fn is_proof(&self, step: StepIndex, found: Option<(u32, &Participant)>) -> bool {
         let state = &self.tx.steps[usize::from(step)];
         let settled = found.is_some_and(|(_, p)| !p.undo_blocks_do || p.settles_within.is_zero());
-        state.may_have_executed && settled && state.settles_at <= self.at
+        let settled = settled && state.settles_at <= self.at;
+        state.may_have_executed && (settled || is_planted(Mutant::ProofBelievedTooEarly))
     }
 
     fn take_back_and_go(&mut self, step: StepIndex) -> Result<(), Rejected> {
@@ -151,7 +158,9 @@ impl Decider<'_> {
     fn park_untaken(&mut self, step: StepIndex, direction: Direction, participant: u32) -> Result<(), Rejected> {
         self.make(Move::Park { step, direction, patience_until: model::Timestamp::NEVER })?;
         let call = self.call_ref(step, direction, self.tx.steps[usize::from(step)].attempts + 1);
-        self.effects.push(Effect::Parked { call, participant });
+        if !is_planted(Mutant::ParkedIsForgotten) {
+            self.effects.push(Effect::Parked { call, participant });
+        }
         Ok(())
     }
 
@@ -161,6 +170,10 @@ impl Decider<'_> {
         let may = self.tx.steps[usize::from(step)].may_have_executed;
         match definition.side {
             _ if definition.optional => self.optional_ended(step, Status::Refused),
+            Side::After if is_planted(Mutant::RefusalAfterPivotAborts) => {
+                self.settle(step, Status::Refused)?;
+                self.abort(Reason::Refused, Cause { step: Some(step), detail })
+            }
             Side::After => self.ask(AttentionCause::RefusedAfterPivot, Some(step), Direction::Call, detail),
             // Refused now, but an earlier attempt may have passed the point of no return.
             Side::Pivot if may => self.ask(AttentionCause::RefusedAfterPivot, Some(step), Direction::Call, detail),
@@ -192,7 +205,10 @@ impl Decider<'_> {
 
     fn back_off(&mut self, step: StepIndex, retry: Retry) -> Result<(), Rejected> {
         let attempts = self.tx.steps[usize::from(step)].attempts;
-        let until = self.at.after(pace::backoff(retry, self.tx.id, step, attempts));
+        let mut until = self.at.after(pace::backoff(retry, self.tx.id, step, attempts));
+        if is_planted(Mutant::BackoffForgotten) {
+            until = self.at;
+        }
         self.make(Move::Backoff { step, until, still_trying: false })
     }
 
@@ -257,6 +273,9 @@ impl Decider<'_> {
     /// An optional step did not work out. What it may have done is undone on its own; nobody waits for it.
     pub(crate) fn optional_ended(&mut self, step: StepIndex, status: Status) -> Result<(), Rejected> {
         self.settle(step, status)?;
+        if is_planted(Mutant::OptionalFailureAborts) {
+            return self.abort(Reason::Failed, Cause { step: Some(step), detail: CompactString::default() });
+        }
         self.advance()
     }
 
@@ -266,7 +285,8 @@ impl Decider<'_> {
         let state = &self.tx.steps[usize::from(step)];
         let left = matches!(state.status, Status::Refused | Status::Failed | Status::Unknown)
             && state.may_have_executed
-            && state.branch == Branch::Idle;
+            && state.branch == Branch::Idle
+            && !is_planted(Mutant::OptionalEffectStays);
         let undoable =
             matches!(definition.compensate, Undo::Call { .. }) && definition.unknown != Some(OnUnknown::Ignore);
         if definition.optional && left && undoable { self.undo(step) } else { Ok(()) }
@@ -288,6 +308,10 @@ impl Decider<'_> {
         let settles_at = state.settles_at;
         match verdict.kind {
             Kind::Done => self.compensated(step),
+            Kind::Refused if is_planted(Mutant::RefusedUndoIsDone) => self.compensated(step),
+            Kind::Unknown | Kind::Refused if is_planted(Mutant::UndoEndsTooSoon) && state.attempts_counted >= 3 => {
+                self.compensated(step)
+            }
             Kind::NothingToUndo if settles_at <= self.at => self.compensated(step),
             Kind::NothingToUndo => {
                 // Believed only when what it would undo can no longer arrive.

@@ -2,6 +2,7 @@
 //! Proof instead of guess: whatever does not prove that nothing ran is `Unknown`.
 
 use compact_str::{CompactString, format_compact};
+use model::mutant::{Mutant, is_planted};
 use model::{Outcome, Value};
 use plan::eval::Response;
 use plan::{AnswerOutcome, AnswerRule};
@@ -57,6 +58,15 @@ impl Decider<'_> {
         let verdict = |kind, status, detail| Verdict { kind, status, detail };
         let (status, has_retry_after, body) = match evidence {
             Evidence::NotSent(why) => return verdict(Kind::NotTaken, 0, why.clone()),
+            Evidence::TimedOut if is_planted(Mutant::TimeoutMeansRefused) => {
+                return verdict(Kind::Refused, 0, "no answer in time".into());
+            }
+            Evidence::Cut(why) if is_planted(Mutant::CutMeansNotSent) => {
+                return verdict(Kind::NotTaken, 0, why.clone());
+            }
+            Evidence::Interrupted if is_planted(Mutant::RestartMeansNotSent) => {
+                return verdict(Kind::NotTaken, 0, CompactString::default());
+            }
             Evidence::TimedOut => return verdict(Kind::Unknown, 0, "no answer in time".into()),
             Evidence::Cut(why) => return verdict(Kind::Unknown, 0, why.clone()),
             Evidence::Interrupted => {
@@ -92,8 +102,12 @@ impl Decider<'_> {
                 Body::Empty | Body::Json(_) => verdict(Kind::Done, status, CompactString::default()),
             },
             429 => verdict(Kind::NotTaken, status, detail("too many requests")),
-            503 if has_retry_after => verdict(Kind::NotTaken, status, detail("busy, try later")),
-            401 | 407 => verdict(Kind::Unauthorized, status, detail("it does not know us")),
+            503 if has_retry_after || is_planted(Mutant::Any503MeansNotTaken) => {
+                verdict(Kind::NotTaken, status, detail("busy, try later"))
+            }
+            401 | 407 if !is_planted(Mutant::UnauthorizedMeansRefused) => {
+                verdict(Kind::Unauthorized, status, detail("it does not know us"))
+            }
             300..=399 | 405 | 415 | 421 | 426 | 431 => {
                 verdict(Kind::OurMistake, status, detail("it cannot take this request"))
             }

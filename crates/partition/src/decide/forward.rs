@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use compact_str::{CompactString, format_compact};
+use model::mutant::{Mutant, is_planted};
 use model::{Direction, StepIndex, Timestamp, Value};
 use plan::{Action, Wait};
 
@@ -75,6 +76,7 @@ impl Decider<'_> {
     fn is_ready(&self, step: StepIndex) -> bool {
         // Skipped is done (LANGUAGE A.5.2), and an optional step that did not work out holds nobody up.
         self.step(step).after.iter().all(|before| self.status(*before).has_ended())
+            || is_planted(Mutant::StepsDoNotWait)
     }
 
     fn all_decided(&self) -> bool {
@@ -171,7 +173,9 @@ impl Decider<'_> {
                 }
             }
             Action::Wait(Wait::Signal { name, timeout }) => {
-                if let Some(signal) = self.tx.signals.iter().find(|s| s.name == *name) {
+                if let Some(signal) = self.tx.signals.iter().find(|s| s.name == *name)
+                    && !is_planted(Mutant::EarlySignalForgotten)
+                {
                     let body = Arc::clone(&signal.body);
                     return self.receive(step, &body);
                 }
@@ -227,7 +231,10 @@ impl Decider<'_> {
             }
             Direction::Compensate => state.status == Status::Undoing,
         };
-        if state.branch != Branch::Parked || !goes {
+        // What was put aside waits for a person: its timeout wakes nobody, so past it a call would be asked for, found
+        // too late and parked without end. A retry takes it up again.
+        let is_aside = self.tx.attention.as_ref().is_some_and(|a| a.cause == AttentionCause::Quarantined);
+        if state.branch != Branch::Parked || !goes || is_aside {
             return Err(Rejected::Stale);
         }
         self.release(call.step, call.direction, true)
@@ -242,7 +249,7 @@ impl Decider<'_> {
             };
             on_its_way
                 && matches!(s.branch, Branch::Outstanding { .. })
-                && s.attempts == call.attempt
+                && (s.attempts == call.attempt || is_planted(Mutant::LateAnswerDecides))
                 && s.round == call.round
         })
     }

@@ -1,6 +1,7 @@
 //! What a person does: cancel, retry, resolve. Every act is an entry, with who and why, for ever.
 
 use compact_str::CompactString;
+use model::mutant::{Mutant, is_planted};
 use model::{Direction, StepIndex, Value};
 use plan::Side;
 use smallvec::SmallVec;
@@ -30,6 +31,10 @@ impl Decider<'_> {
 
     /// A wish: the last step may still win.
     fn cancel(&mut self, who: &CompactString, why: &CompactString) -> Result<(), Rejected> {
+        if is_planted(Mutant::OutcomeDecidedTwice) && self.tx.outcome.is_some() {
+            let outcome = crate::transaction::TxOutcome::Aborted(Reason::Cancelled);
+            return self.make(Move::Decide { outcome, cause: None, output: None });
+        }
         if self.tx.outcome.is_some() {
             return Err(Rejected::Decided);
         }
@@ -135,7 +140,8 @@ impl Decider<'_> {
             (Direction::Compensate, true) => Status::Compensated,
             (Direction::Compensate, false) => Status::GivenUp,
         };
-        self.make(Move::Settle { step, status, result, by_hand: true })?;
+        let place = if is_planted(Mutant::ResolvesTheWrongStep) { 0 } else { step };
+        self.make(Move::Settle { step: place, status, result, by_hand: true })?;
         self.raise_open()?;
         let refused = direction == Direction::Call && !done;
         if refused && !definition.optional && definition.side != Side::After && self.tx.phase == Phase::Forward {

@@ -1,5 +1,6 @@
 //! The way back: quiesce, then undo, strictly in reverse order of completion, one after the other, without end.
 
+use model::mutant::{Mutant, is_planted};
 use model::{Direction, StepIndex};
 use plan::Undo;
 
@@ -13,7 +14,7 @@ impl Decider<'_> {
     /// Undoes the latest effect that is left; ends when none is.
     pub(crate) fn undo_next(&mut self) -> Result<(), Rejected> {
         debug_assert_eq!(self.tx.phase, Phase::Undoing);
-        if self.tx.has_outstanding() {
+        if self.tx.has_outstanding() && !is_planted(Mutant::UndoBeforeQuiet) {
             return Ok(());
         }
         for step in self.step_indices() {
@@ -46,13 +47,16 @@ impl Decider<'_> {
                     && !matches!(state.status, Status::Compensated | Status::GivenUp)
                     && matches!(self.step(*step).compensate, Undo::Call { .. })
             })
-            .max_by_key(|step| self.tx.steps[usize::from(*step)].order)
+            .max_by_key(|step| {
+                let order = self.tx.steps[usize::from(*step)].order;
+                if is_planted(Mutant::OldestUndoneFirst) { !order } else { order }
+            })
     }
 
     /// Starts one undo, or waits until what it undoes has settled.
     pub(crate) fn undo(&mut self, step: StepIndex) -> Result<(), Rejected> {
         let state = &self.tx.steps[usize::from(step)];
-        if state.settles_at > self.at {
+        if state.settles_at > self.at && !is_planted(Mutant::UndoBeforeItSettled) {
             let until = state.settles_at;
             return self.make(Move::Quiet { step, until });
         }

@@ -1,6 +1,7 @@
 //! What time brings: backoffs that are over, waits that end, deadlines that pass; and what a restart finds.
 
 use compact_str::format_compact;
+use model::mutant::{Mutant, is_planted};
 use model::{Direction, StepIndex};
 use plan::Side;
 
@@ -23,7 +24,9 @@ impl Decider<'_> {
                 (Status::Active, Branch::Signal { until }) if until <= self.at => self.signal_missed(step)?,
                 (Status::Active, Branch::Sleeping { until }) if until <= self.at => self.settle(step, Status::Done)?,
                 (_, Branch::Quiet { until }) if until <= self.at => self.undo(step)?,
-                (Status::Active, Branch::Parked) if state.patience_until <= self.at => {
+                (Status::Active, Branch::Parked)
+                    if state.patience_until <= self.at && !is_planted(Mutant::PatienceWithoutEnd) =>
+                {
                     // An earlier attempt may have executed before it had to wait.
                     let status = if state.may_have_executed { Status::Unknown } else { Status::Failed };
                     self.optional_ended(step, status)?;
