@@ -83,7 +83,7 @@ fn one(args: &Args) -> Result<Figures, String> {
         Engine::start(settings, Components { renderer: api::view::render, serve: None }).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| e.to_string())?;
     runtime
-        .block_on(engine.apply(saga::files("http://127.0.0.1:1"), false, "bench"))
+        .block_on(engine.apply(saga::files("http://127.0.0.1:1", saga::NO_LIMIT), false, "bench"))
         .map_err(|e| format!("the definition was not applied: {e:?}"))?;
     let load = ClosedLoop::start(&engine, waiting::order, Some(Until::Outcome), args.in_flight, 0, u64::MAX);
     let warm = Instant::now() + Duration::from_secs(1);

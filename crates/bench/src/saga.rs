@@ -2,11 +2,15 @@
 
 use runtime::SourceText;
 
-/// The three participants answer at `url`, which is a base address; inside the process nobody asks for it.
-pub(crate) fn files(url: &str) -> Vec<SourceText> {
+/// More calls at once than any benchmark makes.
+pub(crate) const NO_LIMIT: u32 = 100_000;
+
+/// The three participants answer at `url`, which is a base address (inside the process nobody asks for it), and take
+/// `max_in_flight` calls at once.
+pub(crate) fn files(url: &str, max_in_flight: u32) -> Vec<SourceText> {
     let participant = |name: &str| {
         format!(
-            "  - name: {name}\n    connector: http\n    endpoints: [\"{url}/{name}\"]\n    idempotency: {{header: Idempotency-Key, for: 24h}}\n    settles_within: 0s\n    timeout: 10s\n    retry: {{attempts: 3, backoff: 100ms, max_backoff: 1s}}\n    limits: {{max_in_flight: 100000}}\n"
+            "  - name: {name}\n    connector: http\n    endpoints: [\"{url}/{name}\"]\n    idempotency: {{header: Idempotency-Key, for: 24h}}\n    settles_within: 0s\n    timeout: 10s\n    retry: {{attempts: 3, backoff: 100ms, max_backoff: 1s}}\n    limits: {{max_in_flight: {max_in_flight}}}\n"
         )
     };
     let participants = format!(

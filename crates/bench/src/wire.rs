@@ -15,6 +15,10 @@ use crate::engine::workers;
 use crate::figures::{Figures, print};
 use crate::saga;
 
+/// What a participant takes at once, or as many as there are clients: never in the way of clients that each wait for
+/// their answer. Without a limit, submissions by NDJSON open thousands of connections.
+const IN_FLIGHT_MIN: u64 = 256;
+
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -53,8 +57,12 @@ fn one(args: &Args, n: usize) -> Result<Figures, String> {
     let dir =
         tempfile::Builder::new().prefix("tidegate-bench-").tempdir_in(&args.common.dir).map_err(|e| e.to_string())?;
     let threads = workers(&args.common).to_string();
-    let node_arguments =
-        [("DATA", dir.path().display().to_string()), ("STAND", stand.said.clone()), ("WORKERS", threads.clone())];
+    let node_arguments = [
+        ("DATA", dir.path().display().to_string()),
+        ("STAND", stand.said.clone()),
+        ("WORKERS", threads.clone()),
+        ("LIMIT", args.clients.max(IN_FLIGHT_MIN).to_string()),
+    ];
     let mut figures = Figures::default();
     let measure_node = |figures: &mut Figures| -> Result<(), String> {
         let node = Role::start("node", &node_arguments)?;
@@ -225,7 +233,7 @@ fn play_node() -> Result<(), String> {
     let engine = runtime::Engine::start(settings, components).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| e.to_string())?;
     runtime
-        .block_on(engine.apply(saga::files(&told("STAND")?), false, "bench"))
+        .block_on(engine.apply(saga::files(&told("STAND")?, told_number("LIMIT")? as u32), false, "bench"))
         .map_err(|e| format!("the definition was not applied: {e:?}"))?;
     println!("{}", listening.address);
     wait_for_parent();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use model::{PartitionId, Timestamp};
 use partition::branch::Branch;
-use partition::{CallRef, Partition};
+use partition::Partition;
 use plan::{Participant, Saga};
 use store::catalog::{Catalog, NodeIdentity};
 use store::history::History;
@@ -17,7 +17,7 @@ use crate::idempotency::{self, LiveKeys};
 use crate::prepare::TENANT;
 use crate::settings::Settings;
 use crate::tables::{PlanVersion, Tables};
-use crate::worker::{Around, Host, push_history_of};
+use crate::worker::{Around, Host, ParkedCall, push_history_of};
 
 /// The version of the hash that places keys.
 pub(crate) const HASH_VERSION: u16 = 1;
@@ -73,6 +73,7 @@ pub(crate) fn tables(catalog: &Catalog) -> Result<Tables, StartError> {
     for object in catalog.list("pause") {
         let Some(pause) = crate::applying::read_pause(&object.bytes) else { continue };
         match object.key.name.split_once('/') {
+            _ if object.key.name == crate::applying::NODE => tables.paused = Some(pause),
             Some(("definition", name)) => {
                 if let Some(definition) = tables.definitions.get_mut(name) {
                     definition.paused = Some(pause);
@@ -86,6 +87,7 @@ pub(crate) fn tables(catalog: &Catalog) -> Result<Tables, StartError> {
             _ => {}
         }
     }
+    crate::steering::read_pins(catalog, &mut tables);
     Ok(tables)
 }
 
@@ -115,7 +117,7 @@ pub(crate) struct Restored {
     pub(crate) partition: Partition,
     pub(crate) hash: Option<journal::BatchHash>,
     /// Parked calls of rows that were left on disk.
-    pub(crate) parked: Vec<(u32, CallRef)>,
+    pub(crate) parked: Vec<(u32, ParkedCall)>,
 }
 
 /// Opens a partition's rows and rebuilds what is derived from them.
@@ -366,11 +368,11 @@ pub(crate) fn live_scope(tx: &partition::Transaction, partition: &Partition) -> 
     Some((idempotency::scope(TENANT, &slot.saga.name, &tx.idempotency_key), slot.saga.name.clone()))
 }
 
-fn parked_calls(tx: &partition::Transaction, partition: &Partition, around: &Around<'_>) -> Vec<(u32, CallRef)> {
+fn parked_calls(tx: &partition::Transaction, partition: &Partition, around: &Around<'_>) -> Vec<(u32, ParkedCall)> {
     partition::leader::effects_of(tx, partition, around)
         .into_iter()
         .filter_map(|effect| match effect {
-            partition::Effect::Parked { call, participant } => Some((participant, call)),
+            partition::Effect::Parked { call, participant } => Some((participant, ParkedCall::of(call))),
             _ => None,
         })
         .collect()
@@ -398,7 +400,7 @@ pub(crate) fn host(
     host.writer.push(&entry);
     let partition = &host.leader.partition;
     let mut parked = restored.parked;
-    parked.retain(|(_, call)| partition.presence(call.tx) == partition::state::Presence::Evicted);
+    parked.retain(|(_, call)| partition.presence(call.tx()) == partition::state::Presence::Evicted);
     for seq in partition.live_seqs() {
         let Some(tx) = partition.get(seq) else { continue };
         if tx.steps.iter().any(|s| matches!(s.branch, Branch::Outstanding { .. })) {
@@ -408,9 +410,9 @@ pub(crate) fn host(
             parked.extend(parked_calls(tx, partition, &around));
         }
     }
-    parked.sort_unstable_by_key(|(_, call)| call.tx);
+    parked.sort_unstable_by_key(|(_, call)| call.tx());
     for (participant, call) in parked {
-        host.cold.push_back(call.tx);
+        host.cold.push_back(call.tx());
         host.parked.entry(participant).or_default().push_back(call);
     }
     host.to_grant = partition.locks.overdue();

@@ -31,7 +31,7 @@ use crate::shared::Shared;
 use crate::tables::Tables;
 use calls::Calls;
 pub(crate) use checkpoint::RESIDENT_BYTES;
-pub(crate) use host::Host;
+pub(crate) use host::{Host, ParkedCall};
 pub(crate) use look::{groups, matches};
 use release::Held;
 pub(crate) use release::{ENDED, push_history_of};
@@ -91,6 +91,9 @@ pub(crate) struct Worker {
     /// Answers that the load manager has not heard of, and calls that it has not been asked about.
     finished: Vec<(u64, load::Sample)>,
     asked: Vec<(u64, load::Released)>,
+    /// Numbers of routes, by plan and step.
+    routes: std::collections::BTreeMap<(plan::PlanHash, model::StepIndex), u32>,
+    learned_saved: Timestamp,
     verdicts: Vec<load::Verdict>,
     /// Change of this worker's parked calls, by participant, not yet told.
     parked_change: std::collections::BTreeMap<u32, i64>,
@@ -161,6 +164,8 @@ impl Worker {
             held_participants: Vec::new(),
             finished: Vec::new(),
             asked: Vec::new(),
+            routes: std::collections::BTreeMap::new(),
+            learned_saved: Timestamp::ZERO,
             verdicts: Vec::new(),
             parked_change: std::collections::BTreeMap::new(),
             starting: Vec::new(),

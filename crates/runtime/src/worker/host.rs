@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::HashMap;
 use journal::BatchHash;
-use model::{PartitionId, Seq};
+use model::{Direction, PartitionId, Seq, StepIndex};
 use partition::{CallRef, Leader, Partition};
 use smallvec::SmallVec;
 use wire::EntryWriter;
@@ -23,7 +23,7 @@ pub(crate) struct Host {
     pub(crate) durable: Seq,
     pub(crate) waiters: HashMap<Seq, SmallVec<[Waiter; 1]>>,
     /// Parked calls by participant, in the order in which they go on.
-    pub(crate) parked: BTreeMap<u32, VecDeque<CallRef>>,
+    pub(crate) parked: BTreeMap<u32, VecDeque<ParkedCall>>,
     /// Live transactions found at start with something of an earlier epoch outstanding.
     pub(crate) to_recover: VecDeque<Seq>,
     /// Transactions whose turn it was when the node stopped.
@@ -39,6 +39,32 @@ pub(crate) struct Host {
     /// Parked rows that may leave memory once a checkpoint holds them.
     pub(crate) cold: VecDeque<Seq>,
     pub(crate) frozen: Option<String>,
+}
+
+/// A call that is parked, in 8 bytes, because there may be millions: 48 bits of seq (as in a `TxId`), 15 of step,
+/// 1 of direction. Which attempt it will be, its transaction knows when it goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct ParkedCall(u64);
+
+impl ParkedCall {
+    pub(crate) fn of(call: CallRef) -> Self {
+        let undoes = u64::from(call.direction == Direction::Compensate);
+        Self(call.tx << 16 | u64::from(call.step & 0x7fff) << 1 | undoes)
+    }
+
+    pub(crate) fn tx(self) -> Seq {
+        self.0 >> 16
+    }
+
+    pub(crate) fn step(self) -> StepIndex {
+        (self.0 >> 1) as StepIndex & 0x7fff
+    }
+
+    /// As an Unpark names it; attempt and round are not looked at.
+    pub(crate) fn call(self) -> CallRef {
+        let direction = if self.0 & 1 == 1 { Direction::Compensate } else { Direction::Call };
+        CallRef { tx: self.tx(), step: self.step(), direction, attempt: 0, round: 0 }
+    }
 }
 
 /// How far a checkpoint of this partition is.
@@ -125,13 +151,14 @@ impl Host {
         let partition = &self.leader.partition;
         let mut seen = hashbrown::HashSet::new();
         queue.retain(|call| {
-            let waits = match partition.get(call.tx) {
-                Some(tx) => {
-                    tx.steps.get(usize::from(call.step)).is_some_and(|s| s.branch == partition::branch::Branch::Parked)
-                }
-                None => partition.presence(call.tx) == partition::state::Presence::Evicted,
+            let waits = match partition.get(call.tx()) {
+                Some(tx) => tx
+                    .steps
+                    .get(usize::from(call.step()))
+                    .is_some_and(|s| s.branch == partition::branch::Branch::Parked),
+                None => partition.presence(call.tx()) == partition::state::Presence::Evicted,
             };
-            waits && seen.insert((call.tx, call.step))
+            waits && seen.insert(*call)
         });
         (before - queue.len()) as u64
     }
@@ -143,5 +170,20 @@ impl Host {
 
     pub(crate) fn parked_count(&self) -> usize {
         self.parked.values().map(VecDeque::len).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parked_call_keeps_what_names_it() {
+        for (tx, step, direction) in
+            [(1, 0, Direction::Call), ((1 << 48) - 1, 0x7fff, Direction::Compensate), (77, 3, Direction::Compensate)]
+        {
+            let call = CallRef { tx, step, direction, attempt: 4, round: 2 };
+            assert_eq!(ParkedCall::of(call).call(), CallRef { attempt: 0, round: 0, ..call });
+        }
     }
 }

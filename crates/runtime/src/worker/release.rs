@@ -14,6 +14,7 @@ use store::history::Record;
 
 use super::Worker;
 use super::calls::CallSlot;
+use super::host::ParkedCall;
 use super::turn::RETRY_SOON;
 use crate::answer::{Answer, Until};
 use crate::idempotency;
@@ -42,6 +43,9 @@ pub(crate) enum Held {
         waiter: Waiter,
         taken: bool,
     },
+    /// A parked call of this participant goes on. Only now does it leave the count of the parked: in the same exchange
+    /// the load manager is asked to start it, and never believes in room for others meanwhile.
+    Unparked { participant: u32 },
     /// What was found by looking at everything: told when what it was looked at is durable.
     Found(Box<dyn FnOnce()>),
 }
@@ -53,13 +57,14 @@ impl Worker {
         for item in held {
             match item {
                 Held::Effect { host, effect } => self.release_effect(host, effect, now),
+                Held::Unparked { participant } => *self.parked_change.entry(participant).or_default() -= 1,
                 answer => answers.push(answer),
             }
         }
         self.hand_over_history();
         for item in answers.drain(..) {
             match item {
-                Held::Effect { .. } => {}
+                Held::Effect { .. } | Held::Unparked { .. } => {}
                 Held::Answer { to, answer } => to.send(answer),
                 Held::Absent { tx, waiter, taken } => self.answer_absent(tx, waiter, taken),
                 Held::Found(tell) => tell(),
@@ -73,7 +78,7 @@ impl Worker {
             Effect::Call(call) => self.ask_load(host, call, now),
             Effect::Withdraw(call) => self.withdraw(host, call, now),
             Effect::Parked { call, participant } => {
-                self.hosts[host].parked.entry(participant).or_default().push_back(call);
+                self.hosts[host].parked.entry(participant).or_default().push_back(ParkedCall::of(call));
                 self.hosts[host].may_leave(call.tx);
                 let gone = self.hosts[host].tidy_parked(participant);
                 add(&self.shared.numbers.parked, 1);
@@ -105,10 +110,40 @@ impl Worker {
             deadline: outgoing.deadline,
             class,
             progress: (u32::from(done) * 255 / u32::from(all.max(1))) as u8,
+            ..self.whose(host, &outgoing)
         };
         let call = outgoing.call;
         let token = self.calls.add(CallSlot { host, call, started_at: now, outgoing: Some(outgoing) });
         self.asked.push((token, released));
+    }
+
+    /// What kind of call it is, whose, and what its transaction needs after it.
+    fn whose(&mut self, host: usize, outgoing: &OutgoingCall) -> Released {
+        let call = outgoing.call;
+        let partition = &self.hosts[host].leader.partition;
+        let Some(live) = partition.get(call.tx) else { return Released::default() };
+        let Some(slot) = partition.plans.get(live.plan) else { return Released::default() };
+        let undoes = call.direction == Direction::Compensate;
+        // Definitions with the same step calling the same participant are told apart by their plan's hash.
+        let plan = u16::from_le_bytes([slot.hash[0], slot.hash[1]]);
+        let operation = plan.rotate_left(2).wrapping_add(call.step.wrapping_mul(2).wrapping_add(u16::from(undoes)));
+        let flow = u32::from_le_bytes([slot.hash[2], slot.hash[3], slot.hash[4], slot.hash[5]]);
+        let is_first = outgoing.progress.0 == 0 && !undoes && slot.saga.steps.len() > 1;
+        let route = if is_first {
+            let key = (slot.hash, call.step);
+            match self.routes.get(&key) {
+                Some(route) => *route,
+                None => {
+                    let later = later_participants(&slot.saga, call.step, &self.tables);
+                    let route = self.shared.route(key, &later);
+                    self.routes.insert(key, route);
+                    route
+                }
+            }
+        } else {
+            0
+        };
+        Released { operation, flow, route, ..Released::default() }
     }
 
     /// One exchange with the load manager for everything that has gathered: one lock.
@@ -202,6 +237,10 @@ impl Worker {
         let Some(slot) = self.calls.get_mut(token) else { return };
         let Some(outgoing) = slot.outgoing.take() else { return };
         slot.started_at = now;
+        if outgoing.deadline <= now {
+            bump(&self.shared.numbers.late_starts);
+            tracing::error!(tx = outgoing.call.tx, step = outgoing.call.step, "LD-2: a call starts after its deadline");
+        }
         let (host, call) = (slot.host, slot.call);
         self.calls.waits_no_more(host, call);
         bump(&self.shared.numbers.calls_started);
@@ -262,9 +301,12 @@ impl Worker {
                     break;
                 };
                 subtract(&self.shared.numbers.parked, 1);
-                *self.parked_change.entry(participant).or_default() -= 1;
-                if self.propose(place, Command::Unpark(call), now).is_ok() {
+                if self.propose(place, Command::Unpark(call.call()), now).is_ok() {
+                    self.gathering.push(Held::Unparked { participant });
                     left -= 1;
+                } else {
+                    // It has gone on already.
+                    *self.parked_change.entry(participant).or_default() -= 1;
                 }
             }
         }
@@ -442,6 +484,14 @@ impl Worker {
         let view = View { tx, plan: &slot.saga, now: self.shared.clock.now(), detail: Detail::Summary };
         Some(Bytes::from((self.shared.renderer)(&view)))
     }
+}
+
+/// The participants that a transaction calls after this step, up to its first wait: what comes after that comes too
+/// late to be planned for.
+fn later_participants(saga: &plan::Saga, first: model::StepIndex, tables: &crate::tables::Tables) -> Vec<u32> {
+    let later = saga.steps.iter().enumerate().filter(|(at, step)| *at != usize::from(first) && !step.after.is_empty());
+    let calls = later.map_while(|(_, step)| step.call());
+    calls.filter_map(|call| tables.places.get(&call.participant).copied()).collect()
 }
 
 /// One ended transaction as history keeps it.

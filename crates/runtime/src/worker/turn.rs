@@ -111,9 +111,13 @@ impl Worker {
 
     fn take_answer(&mut self, answer: Answer, now: Timestamp) {
         let Some(slot) = self.calls.remove(answer.token.0) else { return };
+        let quota = match &answer.reply {
+            Reply::Answered { headers, .. } if !headers.is_empty() => crate::targets::quota(headers),
+            _ => None,
+        };
         let (evidence, for_load) = evidence(answer.reply);
         let took = answer.took;
-        self.finish(answer.token.0, LoadSample { took, evidence: for_load });
+        self.finish(answer.token.0, LoadSample { took, evidence: for_load, quota });
         let started_at = slot.started_at;
         let sample = Sample { endpoint: answer.endpoint.0, started_at, took, evidence };
         // A late answer changes nothing; whatever else is rejected here has been told to nobody.
@@ -305,6 +309,9 @@ impl Worker {
         }
         host.writer.push(entry);
         bump(&self.shared.numbers.entries);
+        if entry.puts_aside() {
+            bump(&self.shared.numbers.quarantined);
+        }
     }
 
     fn take_time(&mut self, now: Timestamp) -> bool {
@@ -324,6 +331,14 @@ impl Worker {
                     let _ = self.propose(place, Command::Wake(tx), now);
                 }
                 busy = true;
+            }
+        }
+        if self.index == 0 && now.0.saturating_sub(self.learned_saved.0) >= crate::steering::SAVE_EVERY_US {
+            let is_first = self.learned_saved == Timestamp::ZERO;
+            self.learned_saved = now;
+            if !is_first {
+                let shared = std::sync::Arc::clone(&self.shared);
+                tokio::task::spawn_blocking(move || crate::steering::keep(&shared));
             }
         }
         if now >= self.next_admission {
@@ -391,7 +406,7 @@ impl Worker {
         for host in &self.hosts {
             let partition = &host.leader.partition;
             for (participant, queue) in &host.parked {
-                let first = queue.front().and_then(|call| partition.get(call.tx));
+                let first = queue.front().and_then(|call| partition.get(call.tx()));
                 if let (Some(tx), Some(declared)) = (first, self.tables.participants.get(*participant as usize)) {
                     older(&mut ages, "participant", &declared.spec.name, tx.began_at);
                 }
@@ -428,7 +443,9 @@ impl Worker {
         }
         // Only as many as can be looked at without being felt; the rest has its turn another time.
         for (place, host) in self.hosts.iter().enumerate() {
-            if host.leader.partition.live_count() > COUNTED_LIVE_MAX || !host.to_recover.is_empty() {
+            // A frozen one stands still as far as it was replayed: nobody is to make its calls.
+            let stands_still = host.frozen.is_some() || !host.to_recover.is_empty();
+            if host.leader.partition.live_count() > COUNTED_LIVE_MAX || stands_still {
                 continue;
             }
             for tx in host.leader.partition.live_seqs() {
@@ -521,11 +538,16 @@ impl Worker {
     }
 
     fn committed(&mut self, committed: journal::Committed, now: Timestamp) {
-        let Some(under_way) = self.under_way.pop_front() else { return };
-        debug_assert_eq!(under_way.token, committed.token);
         if let Err(fault) = committed.result {
-            // Nobody knows what is on disk: nothing of this part leaves, and the node stops.
+            // Nobody knows what is on disk: nothing of this part leaves, nor of those behind it, and the node stops.
             self.shared.fail(format!("{fault}"));
+            return;
+        }
+        let Some(under_way) = self.under_way.pop_front() else { return };
+        if under_way.token != committed.token {
+            // What waits for one part must not leave by the word of another.
+            let (next, told) = (under_way.token, committed.token);
+            self.shared.fail(format!("TX-6: the journal confirmed part {told}, but part {next} is next"));
             self.under_way.push_front(under_way);
             return;
         }
@@ -544,7 +566,9 @@ impl Worker {
         bump(match sample.evidence {
             LoadEvidence::Done => &numbers.calls_done,
             LoadEvidence::Refused => &numbers.calls_refused,
-            LoadEvidence::NotTaken { .. } | LoadEvidence::Unauthorized => &numbers.calls_failed,
+            LoadEvidence::NotTaken { .. } | LoadEvidence::Throttled { .. } | LoadEvidence::Unauthorized => {
+                &numbers.calls_failed
+            }
             LoadEvidence::Unknown | LoadEvidence::Cancelled => &numbers.calls_unknown,
         });
         self.finished.push((token, sample));
@@ -600,7 +624,7 @@ fn evidence(reply: Reply) -> (Evidence, LoadEvidence) {
             };
             let for_load = match status {
                 200..=299 => LoadEvidence::Done,
-                429 => LoadEvidence::NotTaken { retry_after },
+                429 => LoadEvidence::Throttled { retry_after },
                 503 if retry_after.is_some() => LoadEvidence::NotTaken { retry_after },
                 401 | 407 => LoadEvidence::Unauthorized,
                 300..=399 | 405 | 415 | 421 | 426 | 431 => LoadEvidence::Cancelled,
