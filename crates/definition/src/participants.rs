@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use compact_str::CompactString;
-use plan::participant::{AnswerOutcome, AnswerRule, Idempotency, Limits, Participant, PromiseScope, Retry};
+use plan::participant::{AnswerOutcome, AnswerRule, Idempotency, Learn, Limits, Participant, PromiseScope, Retry};
 
 use crate::diagnostic::{Code, Problem, Report};
 use crate::expr::facts::Facts;
@@ -59,12 +59,9 @@ pub(crate) const RETRY: Shape = Shape {
 
 pub(crate) const LIMITS: Shape = Shape {
     name: "limits",
-    fields: &["max_in_flight", "max_per_second"],
+    fields: &["max_in_flight", "max_per_second", "min_in_flight", "learn"],
     required: &["max_in_flight"],
-    later: &[
-        ("min_in_flight", "a floor comes with the learning limits; max_in_flight holds until then"),
-        ("learn", "limits are not learned yet; max_in_flight holds"),
-    ],
+    later: &[],
 };
 
 pub(crate) const ANSWER: Shape =
@@ -408,7 +405,23 @@ fn limits(entry: &Entry, owner: &str, report: &mut Report) -> Option<Limits> {
         Some(entry) => Some(report.whole(entry, 1, 10_000_000)?),
         None => None,
     };
-    Some(Limits { max_in_flight: max_in_flight?, max_per_second })
+    let min_in_flight = match fields.entry("min_in_flight") {
+        Some(entry) => {
+            let most = max_in_flight?;
+            let least = report.whole(entry, 1, 100_000)?;
+            if least > most {
+                report.say(Code::WrongValue, entry.value.span, format!("min_in_flight is more than max_in_flight {most}"));
+                return None;
+            }
+            Some(least)
+        }
+        None => None,
+    };
+    let learn = match fields.entry("learn") {
+        Some(entry) => report.word(entry, &Learn::ALL.map(|learn| (learn.as_str(), learn)))?,
+        None => Learn::default(),
+    };
+    Some(Limits { max_in_flight: max_in_flight?, max_per_second, min_in_flight, learn })
 }
 
 /// What an answer can mean depends on who answers.

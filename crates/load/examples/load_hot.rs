@@ -6,17 +6,24 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use load::{CallRef, Class, Evidence, LoadManager, ParticipantSpec, Released, Sample, Verdict};
+use load::{CallRef, Class, Evidence, Learn, LoadManager, ParticipantSpec, Released, Sample, Verdict};
 use model::Timestamp;
 
 const ROUNDS: u64 = 2_000_000;
 
-fn manager(max_in_flight: u32, endpoints: u16, max_per_second: Option<u32>) -> LoadManager {
+fn manager(max_in_flight: u32, endpoints: u16, max_per_second: Option<u32>, learn: Learn) -> LoadManager {
     let mut load = LoadManager::new();
     for index in 0..6 {
         load.set_participant(
             index,
-            ParticipantSpec { name: "p".into(), endpoints, max_in_flight, max_per_second, min_in_flight: None },
+            ParticipantSpec {
+                name: "p".into(),
+                endpoints,
+                max_in_flight,
+                max_per_second,
+                learn,
+                ..ParticipantSpec::default()
+            },
         );
     }
     load
@@ -31,10 +38,11 @@ fn call(token: u64) -> Released {
         deadline: Timestamp(u64::MAX - token % 1_000),
         class: if token.is_multiple_of(10) { Class::Compensate } else { Class::First },
         progress: 0,
+        ..Released::default()
     }
 }
 
-const DONE: Sample = Sample { took: Duration::from_millis(5), evidence: Evidence::Done };
+const DONE: Sample = Sample { took: Duration::from_millis(5), evidence: Evidence::Done, quota: None };
 
 fn timed(name: &str, mut load: LoadManager, ahead: u64) {
     let mut out: Vec<Verdict> = Vec::with_capacity(64);
@@ -63,7 +71,10 @@ fn timed(name: &str, mut load: LoadManager, ahead: u64) {
 }
 
 fn main() {
-    timed("with room", manager(200, 1, None), 100);
-    timed("with room, paced, 2 endpoints", manager(200, 2, Some(1_000_000)), 100);
-    timed("at the limit, about 3,000 wait for each of six", manager(64, 1, None), 18_000);
+    for learn in [Learn::Off, Learn::On] {
+        let word = learn.as_str();
+        timed(&format!("learn {word}: with room"), manager(200, 1, None, learn), 100);
+        timed(&format!("learn {word}: with room, paced, 2 endpoints"), manager(200, 2, Some(1_000_000), learn), 100);
+        timed(&format!("learn {word}: at the limit, about 3,000 wait"), manager(64, 1, None, learn), 18_000);
+    }
 }

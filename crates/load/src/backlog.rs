@@ -1,30 +1,44 @@
 //! The calls that wait in memory for one participant.
 //!
 //! Order: what must happen (compensations, after the pivot), then the nearly finished, then repeats, then the
-//! rest; within these by priority, deadline, arrival. A second thread runs through all of them by arrival, so
+//! rest; within these by priority, then by turns of the flows, then by deadline and arrival. A second thread runs through all of them by arrival, so
 //! that every eighth start can go to whoever waits longest and nobody waits for ever.
 //!
-//! A slab, a heap for each rank with the place of each call in it, and a linked list: adding, taking and removing
+//! Flows (definitions and labels) share sixteen lanes; each lane that has calls of the most urgent kind gets its turn,
+//! so a flow that submits a hundred times as much does not get a hundred times as much while others wait.
+//!
+//! Repeats may be held back by their budget; then everything goes as if they were not there.
+//!
+//! A slab, a heap for each rank and lane with the place of each call in it, and a linked list: adding, taking and removing
 //! from the middle cost at most the logarithm of the length, and nothing is allocated once it has grown.
 
 use std::cmp::Reverse;
 
 use model::Timestamp;
+use model::mutant::{Mutant, is_planted};
 
 use crate::call::{Class, Released};
 use crate::{BACKLOG_CALLS_MAX, HELD_CALLS_MAX};
 
 const RANKS: usize = 4;
+/// The rank of repeats.
+const REPEATS: usize = 2;
+const LANES: usize = 16;
 const NONE: u32 = u32::MAX;
 /// Every so manieth start goes to the call that waits longest.
 const OLDEST_EVERY: u32 = 8;
+
+/// Flows far apart get different lanes, most often.
+fn lane(flow: u32) -> usize {
+    (flow.wrapping_mul(0x9e37_79b1) >> 28) as usize
+}
 
 /// What must happen goes first; a repeat goes behind first attempts of nearly finished work (SEMANTICS 20).
 fn rank(call: &Released) -> usize {
     match call.class {
         Class::Compensate | Class::AfterPivot => 0,
         Class::First if call.progress >= 128 => 1,
-        Class::Retry => 2,
+        Class::Retry => REPEATS,
         Class::First => 3,
     }
 }
@@ -33,7 +47,8 @@ fn rank(call: &Released) -> usize {
 struct Slot {
     call: Released,
     arrival: u64,
-    rank: u8,
+    /// Rank and lane.
+    heap: u8,
     place: u32,
     older: u32,
     newer: u32,
@@ -49,7 +64,12 @@ impl Slot {
 pub(crate) struct Backlog {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    heaps: [Vec<u32>; RANKS],
+    heaps: [Vec<u32>; RANKS * LANES],
+    /// One bit for each lane of a rank that has calls.
+    filled: [u16; RANKS],
+    /// The lane after the one that had its turn last, by rank.
+    turns: [u8; RANKS],
+    repeats: usize,
     oldest: u32,
     newest: u32,
     len: usize,
@@ -64,7 +84,10 @@ impl Backlog {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            heaps: Default::default(),
+            heaps: std::array::from_fn(|_| Vec::new()),
+            filled: [0; RANKS],
+            turns: [0; RANKS],
+            repeats: 0,
             oldest: NONE,
             newest: NONE,
             len: 0,
@@ -97,16 +120,19 @@ impl Backlog {
     }
 
     pub(crate) fn has_room_while_held(&self) -> bool {
-        self.len < HELD_CALLS_MAX
+        self.len < HELD_CALLS_MAX || is_planted(Mutant::HeldBacklogGrows)
     }
 
     /// Adds a call; the number names it until it leaves.
     pub(crate) fn push(&mut self, call: Released) -> u32 {
-        let rank = rank(&call);
-        let place = self.heaps[rank].len() as u32;
+        let (rank, lane) = (rank(&call), lane(call.flow));
+        let heap = rank * LANES + lane;
+        let place = self.heaps[heap].len() as u32;
+        self.filled[rank] |= 1 << lane;
+        self.repeats += usize::from(rank == REPEATS);
         let arrival = self.arrivals;
         self.arrivals += 1;
-        let slot = Slot { call, arrival, rank: rank as u8, place, older: self.newest, newer: NONE };
+        let slot = Slot { call, arrival, heap: heap as u8, place, older: self.newest, newer: NONE };
         let number = match self.free.pop() {
             Some(number) => {
                 self.slots[number as usize] = slot;
@@ -122,22 +148,66 @@ impl Backlog {
             newest => self.slots[newest as usize].newer = number,
         }
         self.newest = number;
-        self.heaps[rank].push(number);
-        self.up(rank, place as usize);
+        self.heaps[heap].push(number);
+        self.up(heap, place as usize);
         self.len += 1;
         self.deadline_min = self.deadline_min.min(call.deadline);
         number
     }
 
-    /// Takes the call whose turn it is.
-    pub(crate) fn pop(&mut self) -> Option<Released> {
-        let first = self.heaps.iter().find_map(|heap| heap.first().copied())?;
-        self.turn += 1;
-        if self.turn >= OLDEST_EVERY {
-            self.turn = 0;
-            return Some(self.remove(self.oldest));
+    /// Whether there is a call whose turn may come, if repeats may or may not go.
+    pub(crate) fn has_next(&self, repeats: bool) -> bool {
+        self.len > if repeats { 0 } else { self.repeats }
+    }
+
+    /// Whoever waits longest; repeats that are held back do not keep the turn from those behind them.
+    fn oldest_that_may_go(&self, repeats: bool) -> Option<u32> {
+        let mut at = self.oldest;
+        while at != NONE {
+            let slot = &self.slots[at as usize];
+            if repeats || usize::from(slot.heap) / LANES != REPEATS {
+                return Some(at);
+            }
+            at = slot.newer;
         }
+        None
+    }
+
+    /// Takes the call whose turn it is; no repeat unless `repeats`.
+    pub(crate) fn pop(&mut self, repeats: bool) -> Option<Released> {
+        if !self.has_next(repeats) {
+            return None;
+        }
+        self.turn += 1;
+        if self.turn >= OLDEST_EVERY && !is_planted(Mutant::OldestStarves) {
+            self.turn = 0;
+            if let Some(oldest) = self.oldest_that_may_go(repeats) {
+                return Some(self.remove(oldest));
+            }
+        }
+        let rank = (0..RANKS).find(|rank| self.filled[*rank] != 0 && (repeats || *rank != REPEATS))?;
+        let lane = self.next_lane(rank);
+        self.turns[rank] = (lane as u8 + 1) % LANES as u8;
+        let first = *self.heaps[rank * LANES + lane].first()?;
         Some(self.remove(first))
+    }
+
+    /// The lane with the most urgent call; of equals the one that has waited longest for its turn.
+    fn next_lane(&self, rank: usize) -> usize {
+        let filled = self.filled[rank];
+        if filled.is_power_of_two() {
+            return filled.trailing_zeros() as usize;
+        }
+        let from = usize::from(self.turns[rank]);
+        let mut best = (0, LANES);
+        for lane in (from..from + LANES).map(|lane| lane % LANES).filter(|lane| filled >> lane & 1 == 1) {
+            let first = self.heaps[rank * LANES + lane].first();
+            let priority = first.map_or(0, |number| self.slots[*number as usize].call.priority);
+            if best.1 == LANES || priority > best.0 {
+                best = (priority, lane);
+            }
+        }
+        best.1
     }
 
     /// Takes the call that came last.
@@ -148,7 +218,7 @@ impl Backlog {
     /// Takes a call by its number.
     pub(crate) fn remove(&mut self, number: u32) -> Released {
         let slot = &self.slots[number as usize];
-        let (call, rank, place) = (slot.call, usize::from(slot.rank), slot.place as usize);
+        let (call, heap, place) = (slot.call, usize::from(slot.heap), slot.place as usize);
         let (older, newer) = (slot.older, slot.newer);
         match older {
             NONE => self.oldest = newer,
@@ -158,13 +228,17 @@ impl Backlog {
             NONE => self.newest = older,
             newer => self.slots[newer as usize].older = older,
         }
-        let heap = &mut self.heaps[rank];
-        heap.swap_remove(place);
-        if place < heap.len() {
-            self.slots[heap[place] as usize].place = place as u32;
-            self.up(rank, place);
-            self.down(rank, place);
+        let numbers = &mut self.heaps[heap];
+        numbers.swap_remove(place);
+        if numbers.is_empty() {
+            self.filled[heap / LANES] &= !(1 << (heap % LANES));
         }
+        if place < numbers.len() {
+            self.slots[numbers[place] as usize].place = place as u32;
+            self.up(heap, place);
+            self.down(heap, place);
+        }
+        self.repeats -= usize::from(heap / LANES == REPEATS);
         self.free.push(number);
         self.len -= 1;
         if self.len == 0 {
@@ -194,36 +268,36 @@ impl Backlog {
         self.slots[a as usize].key() < self.slots[b as usize].key()
     }
 
-    fn swap(&mut self, rank: usize, a: usize, b: usize) {
-        self.heaps[rank].swap(a, b);
-        self.slots[self.heaps[rank][a] as usize].place = a as u32;
-        self.slots[self.heaps[rank][b] as usize].place = b as u32;
+    fn swap(&mut self, heap: usize, a: usize, b: usize) {
+        self.heaps[heap].swap(a, b);
+        self.slots[self.heaps[heap][a] as usize].place = a as u32;
+        self.slots[self.heaps[heap][b] as usize].place = b as u32;
     }
 
-    fn up(&mut self, rank: usize, mut place: usize) {
+    fn up(&mut self, heap: usize, mut place: usize) {
         while place > 0 {
             let parent = (place - 1) / 2;
-            if !self.before(self.heaps[rank][place], self.heaps[rank][parent]) {
+            if !self.before(self.heaps[heap][place], self.heaps[heap][parent]) {
                 return;
             }
-            self.swap(rank, place, parent);
+            self.swap(heap, place, parent);
             place = parent;
         }
     }
 
-    fn down(&mut self, rank: usize, mut place: usize) {
+    fn down(&mut self, heap: usize, mut place: usize) {
         loop {
-            let heap = &self.heaps[rank];
+            let numbers = &self.heaps[heap];
             let mut least = place;
             for child in [2 * place + 1, 2 * place + 2] {
-                if child < heap.len() && self.before(heap[child], heap[least]) {
+                if child < numbers.len() && self.before(numbers[child], numbers[least]) {
                     least = child;
                 }
             }
             if least == place {
                 return;
             }
-            self.swap(rank, place, least);
+            self.swap(heap, place, least);
             place = least;
         }
     }
@@ -245,6 +319,7 @@ mod tests {
             deadline: Timestamp(deadline),
             class,
             progress,
+            ..Released::default()
         }
     }
 
@@ -262,7 +337,7 @@ mod tests {
         ] {
             backlog.push(released);
         }
-        let order: Vec<u64> = std::iter::from_fn(|| backlog.pop()).map(|c| c.call.token).collect();
+        let order: Vec<u64> = std::iter::from_fn(|| backlog.pop(true)).map(|c| c.call.token).collect();
         assert_eq!(order, [6, 7, 5, 3, 4, 2, 1]);
     }
 
@@ -277,10 +352,39 @@ mod tests {
         for token in 100..130 {
             backlog.push(call(token, Class::Compensate, 0, u64::MAX, 0));
             backlog.push(call(token + 1_000, Class::Compensate, 0, u64::MAX, 0));
-            starts.extend(backlog.pop().map(|c| c.call.token));
+            starts.extend(backlog.pop(true).map(|c| c.call.token));
         }
         let waited: Vec<usize> = (0..3).filter_map(|t| starts.iter().position(|s| *s == t)).collect();
         assert_eq!(waited, [7, 15, 23]);
+    }
+
+    #[test]
+    fn flows_take_turns() {
+        let mut backlog = Backlog::new();
+        for token in 0..90 {
+            // Two of three are of flow 1.
+            backlog.push(Released { flow: u32::from(token % 3 > 0), ..call(token, Class::First, 0, u64::MAX, 0) });
+        }
+        let flows: Vec<u32> = (0..40).filter_map(|_| backlog.pop(true)).map(|c| c.flow).collect();
+        let first = flows.iter().filter(|f| **f == 0).count();
+        assert!((17..=21).contains(&first), "{flows:?}");
+        // What is more urgent goes before turns.
+        backlog.push(Released { flow: 1, ..call(500, Class::First, 3, u64::MAX, 0) });
+        backlog.push(Released { flow: 1, ..call(501, Class::First, 3, u64::MAX, 0) });
+        let next: Vec<u64> = (0..3).filter_map(|_| backlog.pop(true)).map(|c| c.call.token).collect();
+        assert!(next.contains(&500) && next.contains(&501), "{next:?}");
+    }
+
+    #[test]
+    fn repeats_can_be_held_back() {
+        let mut backlog = Backlog::new();
+        for token in 0..20 {
+            backlog.push(call(token, if token < 10 { Class::Retry } else { Class::First }, 0, u64::MAX, 0));
+        }
+        let rest: Vec<u64> = std::iter::from_fn(|| backlog.pop(false)).map(|c| c.call.token).collect();
+        assert_eq!(rest, (10..20).collect::<Vec<_>>());
+        assert!(!backlog.has_next(false) && backlog.has_next(true));
+        assert_eq!(std::iter::from_fn(|| backlog.pop(true)).count(), 10);
     }
 
     #[derive(Clone, Debug)]
@@ -326,7 +430,7 @@ mod tests {
                         });
                         turn += u32::from(best.is_some());
                         let want = if turn == OLDEST_EVERY { turn = 0; oldest } else { best };
-                        prop_assert_eq!(backlog.pop(), want.map(|at| model.remove(at).2));
+                        prop_assert_eq!(backlog.pop(true), want.map(|at| model.remove(at).2));
                     }
                     Op::PopNewest => prop_assert_eq!(backlog.pop_newest(), model.pop().map(|m| m.2)),
                     Op::Remove(at) if !model.is_empty() => {

@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use model::Timestamp;
 
 /// Names one released call: the worker that owns it and a number of that worker's own.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct CallRef {
     pub worker: u16,
     pub token: u64,
@@ -27,12 +27,39 @@ pub struct Released {
     pub class: Class,
     /// How far its transaction is: 0 at the beginning, 255 at the last step.
     pub progress: u8,
+    /// What kind of call it is, so that a change of the mix is not taken for congestion: any number, the same for
+    /// calls that take about the same time; 0 if there is only one kind.
+    pub operation: u16,
+    /// Whose call it is: definition and label, as any number. Those that wait take turns by it.
+    pub flow: u32,
+    /// What its transaction will need after this call, as a number given to
+    /// [`crate::LoadManager::set_route`]; 0 if nothing is known. Only first calls (`progress` 0) wait for it.
+    pub route: u32,
+}
+
+/// A first call of nobody in particular, without a deadline: for filling in the rest.
+impl Default for Released {
+    fn default() -> Self {
+        Self {
+            call: CallRef::default(),
+            participant: 0,
+            pinned_endpoint: None,
+            priority: 0,
+            deadline: Timestamp::NEVER,
+            class: Class::First,
+            progress: 0,
+            operation: 0,
+            flow: 0,
+            route: 0,
+        }
+    }
 }
 
 /// What a call is to its transaction.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum Class {
     /// The first attempt of a step.
+    #[default]
     First,
     /// A later attempt.
     Retry,
@@ -61,6 +88,8 @@ pub enum ParkReason {
     BacklogFull,
     /// The participant is held, and enough calls wait in memory to probe with.
     Held,
+    /// A participant that its transaction needs later cannot take it in time, and enough such calls wait in memory.
+    Bottleneck,
     /// Somebody paused it.
     Paused,
     /// The endpoint that the call is bound to is not there any more: a person must decide.
@@ -105,6 +134,22 @@ pub struct Sample {
     /// From start to end.
     pub took: Duration,
     pub evidence: Evidence,
+    /// What the answer said of a quota (`RateLimit` headers), if anything.
+    pub quota: Option<Quota>,
+}
+
+/// A call done at once: for filling in the rest.
+impl Default for Sample {
+    fn default() -> Self {
+        Self { took: Duration::ZERO, evidence: Evidence::Done, quota: None }
+    }
+}
+
+/// What a participant says it will still take: so many calls until its window ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quota {
+    pub remaining: u32,
+    pub reset_after: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,8 +158,10 @@ pub enum Evidence {
     Done,
     /// It took the call and said no.
     Refused,
-    /// It did not take the call: connection refused, 429, 503 with `Retry-After` (for how long is `retry_after`).
+    /// It did not take the call: connection refused, 503 with `Retry-After` (for how long is `retry_after`).
     NotTaken { retry_after: Option<Duration> },
+    /// It did not take the call because there were too many: 429.
+    Throttled { retry_after: Option<Duration> },
     /// 401 or 407: it does not know us.
     Unauthorized,
     /// No answer, or one that says nothing: a timeout, a cut, a 5xx.
@@ -140,8 +187,52 @@ pub struct ParticipantSpec {
     pub max_in_flight: u32,
     /// Calls started per second; no burst beyond a tenth of a second's worth.
     pub max_per_second: Option<u32>,
-    /// A ramp opens with no less than this.
+    /// A ramp opens with no less than this, and nothing learned goes below it.
     pub min_in_flight: Option<u32>,
+    /// Whether the limit is learned.
+    pub learn: Learn,
+    /// Where learning begins when nothing is known; `None`: at 20, or `max_in_flight` if that is less.
+    pub initial_in_flight: Option<u32>,
+    /// A person says: exactly so many, whatever is learned (within `max_in_flight`).
+    pub pinned_in_flight: Option<u32>,
+}
+
+/// One endpoint, 100 calls at once, learned: for filling in the rest.
+impl Default for ParticipantSpec {
+    fn default() -> Self {
+        Self {
+            name: CompactString::default(),
+            endpoints: 1,
+            max_in_flight: 100,
+            max_per_second: None,
+            min_in_flight: None,
+            learn: Learn::On,
+            initial_in_flight: None,
+            pinned_in_flight: None,
+        }
+    }
+}
+
+/// Whether limits are learned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Learn {
+    /// The declared limit rules.
+    Off,
+    /// The declared limit rules; reports show what the learner would have done.
+    Observe,
+    /// The learned limit rules, within the declared ones.
+    #[default]
+    On,
+}
+
+impl Learn {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::On => "on",
+        }
+    }
 }
 
 /// What to pause or resume.

@@ -1,5 +1,8 @@
 //! The addresses of one participant: the one with the fewest calls gets the next.
 //!
+//! Where limits are learned, each endpoint has its own: a call goes to the one that is expected to be done with it
+//! first (what a call takes there, times the calls it has) among those with room.
+//!
 //! An endpoint that does not take calls while others do is left out and probed by one call at a time. If all are
 //! left out it is the participant that is held, and that is not decided here.
 
@@ -9,12 +12,23 @@ use model::Timestamp;
 
 use crate::call::CallRef;
 use crate::health::{Hold, Why};
+use crate::learner::Learner;
 
 #[derive(Debug, Default)]
-struct Endpoint {
-    in_flight: u32,
-    hold: Option<Hold>,
+pub(crate) struct Endpoint {
+    pub(crate) in_flight: u32,
+    pub(crate) hold: Option<Hold>,
+    /// Where limits are learned or observed.
+    pub(crate) learner: Option<Box<Learner>>,
+    /// What a call costs there, in microseconds: one that fails costs more than one that is done.
+    cost_us: f64,
+    cost_at: Timestamp,
 }
+
+/// What is known of a cost is forgotten by half in this time, so that a bad endpoint is looked at again.
+const COST_HALF_LIFE_US: f64 = 10_000_000.0;
+/// A failed call is counted as if it had taken so many times what calls take elsewhere.
+const FAILURE_COST: f64 = 20.0;
 
 #[derive(Debug)]
 pub(crate) struct Endpoints {
@@ -32,6 +46,17 @@ pub(crate) enum Choice {
     /// The only one it may go to is left out until then.
     Held(Timestamp),
     Gone,
+}
+
+impl Endpoint {
+    /// Microseconds; on its way back to the usual while nothing is heard.
+    fn cost(&self, now: Timestamp, usual: f64) -> f64 {
+        if self.cost_us == 0.0 {
+            return usual;
+        }
+        let age = now.0.saturating_sub(self.cost_at.0) as f64 / COST_HALF_LIFE_US;
+        usual + (self.cost_us - usual) / (1.0 + age * age)
+    }
 }
 
 impl Endpoints {
@@ -69,7 +94,7 @@ impl Endpoints {
     }
 
     /// Where a call may go now. One that is due for a probe goes before the others.
-    pub(crate) fn choose(&self, now: Timestamp, pinned: Option<u16>) -> Choice {
+    pub(crate) fn choose(&self, now: Timestamp, pinned: Option<u16>, by_cost: bool) -> Choice {
         let usable = |at: usize| self.all[at].hold.as_ref().is_none_or(|hold| hold.probe_is_due(now));
         if let Some(pinned) = pinned {
             let at = usize::from(pinned);
@@ -81,6 +106,9 @@ impl Endpoints {
         }
         if self.count == 1 {
             return Choice::To(0);
+        }
+        if by_cost {
+            return self.cheapest(now, usable);
         }
         let mut best: Option<(bool, u32, usize)> = None;
         for step in 0..self.count {
@@ -97,6 +125,72 @@ impl Endpoints {
             // Cannot be while the participant is not held; then any will do.
             None => Choice::To((self.turn % self.count) as u16),
         }
+    }
+
+    /// The one that is expected to be done first, of those with room; each is looked at, from the last one on.
+    fn cheapest(&self, now: Timestamp, usable: impl Fn(usize) -> bool) -> Choice {
+        let usual = self.usual_cost();
+        let mut best: Option<(u8, f64, usize)> = None;
+        for step in 0..self.count {
+            let at = (self.turn + step) % self.count;
+            if !usable(at) {
+                continue;
+            }
+            let endpoint = &self.all[at];
+            // A probe that is due goes first, one that is full last.
+            let rank = match (&endpoint.hold, &endpoint.learner) {
+                (Some(_), _) => 0,
+                (None, Some(learner)) if endpoint.in_flight >= learner.limit() => 2,
+                (None, _) => 1,
+            };
+            let cost = endpoint.cost(now, usual) * f64::from(endpoint.in_flight + 1);
+            if best.is_none_or(|(r, c, _)| (rank, cost) < (r, c)) {
+                best = Some((rank, cost, at));
+            }
+        }
+        match best {
+            Some((_, _, at)) => Choice::To(at as u16),
+            None => Choice::To((self.turn % self.count) as u16),
+        }
+    }
+
+    /// What a call costs at the endpoints on the average, in microseconds.
+    fn usual_cost(&self) -> f64 {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for endpoint in self.all[..self.count].iter().filter(|e| e.cost_us > 0.0 && e.hold.is_none()) {
+            // The harmonic mean: what the good ones cost.
+            sum += 1.0 / endpoint.cost_us;
+            count += 1.0;
+        }
+        if sum > 0.0 { count / sum } else { 1_000.0 }
+    }
+
+    /// What one call that has ended cost.
+    pub(crate) fn cost(&mut self, endpoint: u16, now: Timestamp, took: Duration, failed: bool) {
+        if self.count == 1 {
+            return;
+        }
+        let usual = self.usual_cost();
+        let endpoint = &mut self.all[usize::from(endpoint)];
+        let us = (took.as_micros() as f64).clamp(1.0, 3.6e9);
+        let us = if failed { us.max(FAILURE_COST * usual) } else { us };
+        let before = endpoint.cost(now, usual);
+        endpoint.cost_us = if endpoint.cost_us == 0.0 { us } else { before + (us - before) / 16.0 };
+        endpoint.cost_at = now;
+    }
+
+    pub(crate) fn all(&self) -> &[Endpoint] {
+        &self.all[..self.count]
+    }
+
+    pub(crate) fn all_mut(&mut self) -> &mut [Endpoint] {
+        &mut self.all
+    }
+
+    /// The learned limits of those that take calls, together.
+    pub(crate) fn learned(&self) -> u32 {
+        let up = self.all().iter().filter(|e| e.hold.is_none());
+        up.filter_map(|e| e.learner.as_ref()).map(|l| l.limit()).fold(0, u32::saturating_add)
     }
 
     pub(crate) fn started(&mut self, endpoint: u16, call: CallRef) {

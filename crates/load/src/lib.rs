@@ -11,33 +11,49 @@
 //! ```
 //!
 //! It chooses only *when* and *where* a released call starts; it knows no saga, no socket and no clock, draws no
-//! random number, and the same inputs give the same decisions. Limits are the declared ones in this version;
-//! the interface is made for limits that are learned.
+//! random number (its dice are a counter), and the same inputs give the same decisions.
+//!
+//! How much: each endpoint has a learner ([`Learn`]) that moves the limit a little up and down, looks at what
+//! throughput does, and believes in a capacity and a latency at rest (`knee.rs`, `learner.rs`). Quotas are learned
+//! from refusals (`quota.rs`), repeats have a budget (`budget.rs`). The declared limits always hold.
+//!
+//! When: what must happen first, then what is nearly finished; flows take turns (`backlog.rs`). A call that cannot
+//! be done before its deadline is not sent, and a transaction makes no first call while a participant that it needs
+//! later has enough to do ([`LoadManager::set_route`]).
 //!
 //! What is promised, by the names of DESIGN.md: LD-1 in-flight calls of a participant never exceed its limit;
-//! LD-2 no call starts at or after its deadline; LD-4 every eighth start goes to the call that waits longest.
-//! Every released call ends in exactly one of started, parked, withdrawn, expired.
+//! LD-2 no call starts at or after its deadline; LD-3 repeats are a share of successes; LD-4 every eighth start goes
+//! to the call that waits longest. Every released call ends in exactly one of started, parked, withdrawn, expired.
 //!
-//! Left out: the retry budget (LD-3), shared limits of several nodes, hedging.
+//! Left out: shared limits of several nodes, hedging, answers that are shared between calls.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod backlog;
+mod budget;
 mod call;
 mod endpoints;
 mod health;
+mod knee;
+mod learner;
 mod manager;
+mod math;
+mod mix;
 mod pace;
 mod participant;
+mod quota;
 mod report;
+mod snapshot;
 mod throughput;
 
 pub use call::{
-    CallRef, Class, Decision, Evidence, ParkReason, ParticipantSpec, Released, Sample, Verdict, Wants, Which, Withdraw,
+    CallRef, Class, Decision, Evidence, Learn, ParkReason, ParticipantSpec, Quota, Released, Sample, Verdict, Wants,
+    Which, Withdraw,
 };
 pub use manager::LoadManager;
-pub use report::{ParticipantReport, State};
+pub use report::{Learned, ParticipantReport, State};
+pub use snapshot::BadSnapshot;
 
 /// Calls that wait in memory for one participant, at most; the last eighth is kept for work that ends
 /// transactions (compensations, steps after the pivot, the nearly finished).

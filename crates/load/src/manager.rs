@@ -5,10 +5,16 @@ use std::hash::{BuildHasher, Hasher};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use model::Timestamp;
+use model::mutant::{Mutant, is_planted};
 
-use crate::call::{CallRef, Decision, ParkReason, ParticipantSpec, Released, Sample, Verdict, Wants, Which, Withdraw};
+use smallvec::SmallVec;
+
+use crate::call::{
+    CallRef, Class, Decision, Evidence, ParkReason, ParticipantSpec, Released, Sample, Verdict, Wants, Which, Withdraw,
+};
 use crate::participant::Participant;
 use crate::report::ParticipantReport;
+use crate::snapshot::{self, BadSnapshot};
 
 /// Decides when and where released calls start. One per node; the callers hold it one at a time.
 ///
@@ -18,13 +24,34 @@ pub struct LoadManager {
     participants: Vec<Option<Participant>>,
     calls: HashMap<CallRef, Place, CallHash>,
     is_paused: bool,
+    /// What transactions need after a call, by route.
+    routes: Vec<SmallVec<[u32; ROUTE_MAX]>>,
 }
+
+/// Participants of a route that are looked at; later ones are not.
+const ROUTE_MAX: usize = 8;
+/// Routes, at most; a number beyond has none.
+const ROUTES_MAX: u32 = 65_536;
 
 /// Where a call is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
-    Backlog { participant: u32, number: u32 },
-    InFlight { participant: u32, endpoint: u16 },
+    Backlog {
+        participant: u32,
+        number: u32,
+    },
+    /// Before its first call: it waits for this participant, which it needs later.
+    Gate {
+        participant: u32,
+        number: u32,
+    },
+    /// `route` only if its transaction is expected at the participants of that route.
+    InFlight {
+        participant: u32,
+        endpoint: u16,
+        operation: u16,
+        route: u32,
+    },
 }
 
 impl LoadManager {
@@ -42,7 +69,7 @@ impl LoadManager {
         }
         match &mut self.participants[at] {
             Some(participant) => participant.set(spec),
-            none => *none = Some(Participant::new(spec)),
+            none => *none = Some(Participant::new(index, spec)),
         }
     }
 
@@ -51,56 +78,216 @@ impl LoadManager {
     pub fn new_epoch(&mut self) {
         for participant in self.participants.iter_mut().flatten() {
             let half = participant.spec.max_in_flight / 2;
-            participant.open_from(half.max(1));
+            if !is_planted(Mutant::RestartOpensAtOnce) {
+                participant.open_from(half.max(1));
+            }
         }
+    }
+
+    /// What transactions need after a call that is released with this number: participants in the order of calls.
+    /// Number 0 and numbers past 65,535 mean that nothing is known.
+    pub fn set_route(&mut self, route: u32, participants: &[u32]) {
+        if route == 0 || route >= ROUTES_MAX {
+            return;
+        }
+        let at = route as usize;
+        if self.routes.len() <= at {
+            self.routes.resize_with(at + 1, SmallVec::new);
+        }
+        self.routes[at] = participants.iter().copied().take(ROUTE_MAX).collect();
     }
 
     /// A call may start. It ends in exactly one of: started, parked, withdrawn, expired.
     pub fn release(&mut self, now: Timestamp, released: Released) -> Decision {
         let index = released.participant;
-        let participant = self.participants.get_mut(index as usize).and_then(Option::as_mut);
-        let Some(participant) = participant else {
+        let Some(participant) = self.participants.get_mut(index as usize).and_then(Option::as_mut) else {
             return Decision::Park { reason: ParkReason::Unknown };
         };
-        let entry = match self.calls.entry(released.call) {
-            Entry::Occupied(_) => return Decision::Queued,
-            Entry::Vacant(entry) => entry,
-        };
-        if released.deadline <= now {
+        if self.calls.contains_key(&released.call) {
+            return Decision::Queued;
+        }
+        if released.deadline <= now && !is_planted(Mutant::ExpiredCallStarts) {
             return Decision::Expired;
         }
-        if self.is_paused || participant.is_paused {
+        if (self.is_paused || participant.is_paused) && !is_planted(Mutant::PausedIsCalled) {
             return Decision::Park { reason: ParkReason::Paused };
         }
+        if released.progress > 0 && released.class == Class::First {
+            participant.arrived(now);
+        }
+        let mut released = released;
+        if released.deadline != Timestamp::NEVER {
+            match self.latest_start(now, &released) {
+                Some(latest) => released.deadline = latest,
+                None => return Decision::Expired,
+            }
+        }
+        if released.route != 0
+            && let Some(decision) = self.wait_at_gate(now, &released)
+        {
+            return decision;
+        }
+        self.go_on(now, released)
+    }
+
+    /// Past the gate: starts, waits in the backlog, or is parked.
+    fn go_on(&mut self, now: Timestamp, released: Released) -> Decision {
+        let index = released.participant;
+        let Some(participant) = self.participants.get_mut(index as usize).and_then(Option::as_mut) else {
+            return Decision::Park { reason: ParkReason::Unknown };
+        };
         let endpoint = match participant.place(now, &released) {
             Ok(endpoint) => endpoint,
             Err(reason) => return Decision::Park { reason },
         };
-        if participant.backlog.is_empty() && participant.can_start(now) {
-            participant.start(now, released.call, endpoint);
-            entry.insert(Place::InFlight { participant: index, endpoint });
+        if participant.is_next(now) && participant.can_start(now) && participant.may_go(now, &released) {
+            participant.start(now, &released, endpoint);
+            let route = self.expect(now, &released);
+            let place = Place::InFlight { participant: index, endpoint, operation: released.operation, route };
+            self.calls.insert(released.call, place);
             return Decision::Start { endpoint };
         }
         match participant.may_queue(&released) {
             Ok(()) => {
+                let was_empty = participant.backlog.is_empty();
                 let number = participant.backlog.push(released);
-                entry.insert(Place::Backlog { participant: index, number });
+                self.calls.insert(released.call, Place::Backlog { participant: index, number });
+                if was_empty {
+                    participant.note_all(now);
+                }
                 Decision::Queued
             }
             Err(reason) => Decision::Park { reason },
         }
     }
 
+    /// When it must start at the latest to be of use: its deadline, less what the work from here on takes. `None`:
+    /// that is over. Every thirty-second goes all the same, so that a wrong idea does not last.
+    fn latest_start(&mut self, now: Timestamp, released: &Released) -> Option<Timestamp> {
+        let known = |index: u32| self.participants.get(index as usize).and_then(Option::as_ref);
+        let mut needed = known(released.participant).map_or(0.0, |p| p.need_us(released.operation));
+        if let Some(route) = self.routes.get(released.route as usize) {
+            needed += route.iter().filter_map(|index| known(*index)).map(|p| p.need_later_us(now)).sum::<f64>();
+        }
+        let latest = Timestamp(released.deadline.0.saturating_sub(needed as u64));
+        if latest > now {
+            return Some(latest);
+        }
+        let participant = self.participants.get_mut(released.participant as usize).and_then(Option::as_mut)?;
+        participant.doomed = participant.doomed.wrapping_add(1);
+        participant.doomed.is_multiple_of(32).then_some(released.deadline)
+    }
+
+    /// A first call waits while a participant that its transaction needs later has enough to do.
+    fn wait_at_gate(&mut self, now: Timestamp, released: &Released) -> Option<Decision> {
+        let shut = self.shut_gate(now, released)?;
+        let participant = self.participants.get_mut(shut as usize).and_then(Option::as_mut)?;
+        if !participant.gate.has_room(released) {
+            // Beyond that memory should hold no more; if it is down, what it needs is better parked.
+            return participant.hold.is_some().then_some(Decision::Park { reason: ParkReason::Bottleneck });
+        }
+        let number = participant.gate.push(*released);
+        self.calls.insert(released.call, Place::Gate { participant: shut, number });
+        Some(Decision::Queued)
+    }
+
+    /// Which of the participants that come later has enough to do.
+    fn shut_gate(&self, now: Timestamp, released: &Released) -> Option<u32> {
+        if released.progress > 0 || released.class != Class::First {
+            return None;
+        }
+        let known = |index: u32| self.participants.get(index as usize).and_then(Option::as_ref);
+        let mut way_us = known(released.participant).map_or(0.0, Participant::rest_us);
+        for index in self.routes.get(released.route as usize)? {
+            let Some(participant) = known(*index) else { continue };
+            if *index != released.participant && !participant.has_room_for_more(now, way_us) {
+                return Some(*index);
+            }
+            way_us += participant.rest_us();
+        }
+        None
+    }
+
+    /// A transaction has begun: it will arrive at the participants of its route. Returns the route, if so.
+    fn expect(&mut self, now: Timestamp, released: &Released) -> u32 {
+        if released.progress > 0 || released.class != Class::First || released.route == 0 {
+            return 0;
+        }
+        let Some(route) = self.routes.get(released.route as usize) else { return 0 };
+        for index in route {
+            if let Some(Some(participant)) = self.participants.get_mut(*index as usize) {
+                participant.expect(now);
+            }
+        }
+        released.route
+    }
+
+    /// Lets those go on that wait for this participant, as far as it has room.
+    fn open_gate(&mut self, index: u32, now: Timestamp, out: &mut Vec<Verdict>) {
+        loop {
+            let Some(Some(participant)) = self.participants.get_mut(index as usize) else { return };
+            if participant.gate.is_empty() || !participant.has_room_for_more(now, participant.rest_us()) {
+                return;
+            }
+            let Some(released) = participant.gate.pop(true) else { return };
+            self.calls.remove(&released.call);
+            let decision = match self.wait_at_gate(now, &released) {
+                // By the same gate: it is shut again.
+                Some(Decision::Queued) => return,
+                Some(decision) => decision,
+                None => self.go_on(now, released),
+            };
+            let (call, participant) = (released.call, released.participant);
+            match decision {
+                Decision::Start { endpoint } => out.push(Verdict::Start { call, participant, endpoint }),
+                Decision::Queued => {}
+                Decision::Park { reason } => out.push(Verdict::Park { call, participant, reason }),
+                Decision::Expired => out.push(Verdict::Expired { call, participant }),
+            }
+        }
+    }
+
+    /// Learned limits, quotas and rates in bytes, to be given to [`LoadManager::restore`] later.
+    pub fn snapshot(&self, now: Timestamp) -> Vec<u8> {
+        snapshot::write(now, self.participants.iter().flatten())
+    }
+
+    /// Takes what was learned before for the participants that are set by now, by name and aged: limits begin at
+    /// half of what they were. Says how many were known. A snapshot that cannot be read changes nothing.
+    pub fn restore(&mut self, now: Timestamp, bytes: &[u8]) -> Result<usize, BadSnapshot> {
+        snapshot::restore(now, bytes, &mut self.participants)
+    }
+
+    /// Forgets everything that was learned of a participant: limits, latencies, quotas.
+    pub fn forget(&mut self, participant: u32) {
+        if let Some(Some(participant)) = self.participants.get_mut(participant as usize) {
+            participant.forget();
+        }
+    }
+
     /// A started call has ended. Calls that are not under way here are ignored, so telling an end twice does no harm.
     pub fn finish(&mut self, now: Timestamp, call: CallRef, sample: Sample, out: &mut Vec<Verdict>) {
         let Entry::Occupied(entry) = self.calls.entry(call) else { return };
-        let Place::InFlight { participant: index, endpoint } = *entry.get() else { return };
+        let Place::InFlight { participant: index, endpoint, operation, route } = *entry.get() else { return };
         entry.remove();
         let Some(participant) = self.participants.get_mut(index as usize).and_then(Option::as_mut) else { return };
-        if participant.ended(now, call, endpoint, sample) {
+        if participant.ended(now, call, endpoint, operation, sample) {
             participant.park_all_but(Participant::KEPT_WHILE_HELD, ParkReason::Held, index, &mut self.calls, out);
         }
         participant.drain(index, now, &mut self.calls, out);
+        participant.note(now, endpoint);
+        let has_gate = !participant.gate.is_empty();
+        if route != 0 && sample.evidence == Evidence::Refused {
+            // Its transaction goes no further.
+            for later in self.routes.get(route as usize).into_iter().flatten() {
+                if let Some(Some(participant)) = self.participants.get_mut(*later as usize) {
+                    participant.arrived(now);
+                }
+            }
+        }
+        if has_gate {
+            self.open_gate(index, now, out);
+        }
     }
 
     /// Takes a call back if it has not started.
@@ -109,8 +296,17 @@ impl LoadManager {
             None => Withdraw::Unheard,
             Some(Place::InFlight { .. }) => Withdraw::InFlight,
             Some(Place::Backlog { participant, number }) => {
-                if let Some(Some(participant)) = self.participants.get_mut(*participant as usize) {
+                if let Some(Some(participant)) = self.participants.get_mut(*participant as usize)
+                    && !is_planted(Mutant::WithdrawnStaysQueued)
+                {
                     participant.backlog.remove(*number);
+                }
+                self.calls.remove(&call);
+                Withdraw::Withdrawn
+            }
+            Some(Place::Gate { participant, number }) => {
+                if let Some(Some(participant)) = self.participants.get_mut(*participant as usize) {
+                    participant.gate.remove(*number);
                 }
                 self.calls.remove(&call);
                 Withdraw::Withdrawn
@@ -120,12 +316,13 @@ impl LoadManager {
 
     /// Does what time alone brings: paced starts, probes, passed deadlines, and asks for parked calls.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Verdict>, wants: &mut Vec<Wants>) {
-        for (index, slot) in self.participants.iter_mut().enumerate() {
-            let Some(participant) = slot else { continue };
-            let index = index as u32;
+        for index in 0..self.participants.len() as u32 {
+            self.open_gate(index, now, out);
+            let Some(participant) = &mut self.participants[index as usize] else { continue };
             participant.throughput.turn(now);
             participant.expire(index, now, &mut self.calls, out);
             participant.drain(index, now, &mut self.calls, out);
+            participant.note_all(now);
             if !self.is_paused {
                 let count = participant.want(now);
                 if count > 0 {
@@ -160,6 +357,9 @@ impl LoadManager {
         }
         for (index, slot) in self.participants.iter_mut().enumerate() {
             let Some(participant) = slot else { continue };
+            if which == Which::All {
+                participant.park_gate(&mut self.calls, out);
+            }
             if which == Which::All || which == Which::One(index as u32) {
                 participant.is_paused |= which != Which::All;
                 participant.park_all_but(0, ParkReason::Paused, index as u32, &mut self.calls, out);
@@ -197,10 +397,16 @@ impl LoadManager {
         Some(ParticipantReport::of(participant, found, self.is_paused, Timestamp::ZERO).state)
     }
 
+    /// All calls are paused.
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
     /// A call released now, with nothing special about it, would be parked: whoever releases it may as well write
     /// that down at once.
     pub fn would_park(&self, participant: u32) -> bool {
         match self.participants.get(participant as usize).and_then(Option::as_ref) {
+            Some(participant) if is_planted(Mutant::PausedIsCalled) => participant.is_full(),
             Some(participant) => self.is_paused || participant.is_paused || participant.is_full(),
             None => false,
         }

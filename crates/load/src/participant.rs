@@ -12,13 +12,17 @@
 
 use hashbrown::HashMap;
 use model::Timestamp;
+use model::mutant::{Mutant, is_planted};
 
 use crate::backlog::Backlog;
-use crate::call::{CallRef, Evidence, ParkReason, ParticipantSpec, Released, Sample, Verdict};
+use crate::budget::Budget;
+use crate::call::{CallRef, Class, Evidence, Learn, ParkReason, ParticipantSpec, Released, Sample, Verdict};
 use crate::endpoints::{Choice, Endpoints};
 use crate::health::{Health, Hold, Why};
+use crate::learner::{End, Learner};
 use crate::manager::{CallHash, Place};
 use crate::pace::Pace;
+use crate::quota::Quota;
 use crate::throughput::Throughput;
 use crate::{BACKLOG_CALLS_MAX, HELD_CALLS_MAX};
 
@@ -26,6 +30,18 @@ use crate::{BACKLOG_CALLS_MAX, HELD_CALLS_MAX};
 const ASKED_FOR_US: u64 = 1_000_000;
 /// The backlog is searched for passed deadlines no more often than this.
 const EXPIRY_EVERY_US: u64 = 50_000;
+/// Calls in a row that may be refused as too many before it is held.
+const PUSHED_BACK_MAX: u32 = 8;
+/// Calls in a row that may be not taken, where most were before.
+const NOT_TAKEN_MAX: u32 = 1;
+/// Those on their way here count half after this long.
+const EXPECTED_FADE_US: f64 = 20_000_000.0;
+/// How much more than is needed without any chance waits for a bottleneck.
+const ROPE: f64 = 1.5;
+/// How often a gate is looked at when nothing ends at its participant.
+const GATE_LOOK: std::time::Duration = std::time::Duration::from_millis(50);
+/// Where learning begins.
+const INITIAL: u32 = 20;
 
 #[derive(Debug)]
 pub(crate) struct Participant {
@@ -33,6 +49,26 @@ pub(crate) struct Participant {
     pub(crate) is_paused: bool,
     /// What the ramp allows; at the declared limit once it has opened.
     open: u32,
+    /// What was learned, of all endpoints together; `u32::MAX` if that does not rule.
+    learned: u32,
+    /// Places still taken, it is supposed, by calls that were not answered in time: the participant may be at work
+    /// on them. They go with the time that a call takes.
+    ghosts: f64,
+    ghosts_at: Timestamp,
+    pub(crate) quota: Quota,
+    pub(crate) budget: Budget,
+    /// Calls in a row that were not taken, of those that started after the first of them was refused.
+    push_run: u32,
+    push_began: Timestamp,
+    /// One bit for each of the last calls: set if it was taken.
+    lately_taken: u32,
+    /// First calls of transactions that need this participant later, and wait for it.
+    pub(crate) gate: Backlog,
+    expected: f64,
+    expected_at: Timestamp,
+    /// Calls that came too late to be of use.
+    pub(crate) doomed: u32,
+    index: u32,
     pub(crate) in_flight: u32,
     pace: Option<Pace>,
     pub(crate) endpoints: Endpoints,
@@ -48,10 +84,23 @@ pub(crate) struct Participant {
 }
 
 impl Participant {
-    pub(crate) fn new(spec: ParticipantSpec) -> Self {
+    pub(crate) fn new(index: u32, spec: ParticipantSpec) -> Self {
         let mut participant = Self {
             is_paused: false,
             open: u32::MAX,
+            learned: u32::MAX,
+            ghosts: 0.0,
+            ghosts_at: Timestamp::ZERO,
+            quota: Quota::default(),
+            budget: Budget::default(),
+            push_run: 0,
+            push_began: Timestamp::ZERO,
+            lately_taken: 0,
+            gate: Backlog::new(),
+            expected: 0.0,
+            expected_at: Timestamp::ZERO,
+            doomed: 0,
+            index,
             in_flight: 0,
             pace: None,
             endpoints: Endpoints::new(spec.endpoints),
@@ -68,7 +117,32 @@ impl Participant {
         };
         participant.pace = participant.spec.max_per_second.map(Pace::new);
         participant.open = participant.most();
+        participant.fit_learners();
         participant
+    }
+
+    /// Gives every endpoint a learner, or none, and counts again what they allow.
+    fn fit_learners(&mut self) {
+        let (most, learn) = (self.most(), self.spec.learn);
+        let each = self.spec.initial_in_flight.unwrap_or(INITIAL).div_ceil(u32::from(self.spec.endpoints.max(1)));
+        let index = u64::from(self.index);
+        for (place, endpoint) in self.endpoints.all_mut().iter_mut().enumerate() {
+            match &mut endpoint.learner {
+                _ if learn == Learn::Off => endpoint.learner = None,
+                Some(learner) => learner.set_most(most),
+                none => *none = Some(Box::new(Learner::new(index << 16 | place as u64, each, most))),
+            }
+        }
+        self.count_learned();
+    }
+
+    fn count_learned(&mut self) {
+        self.learned = if self.spec.learn == Learn::On { self.endpoints.learned().max(1) } else { u32::MAX };
+    }
+
+    /// The learned limit rules.
+    pub(crate) fn is_learning(&self) -> bool {
+        self.spec.learn == Learn::On
     }
 
     /// Takes other numbers; calls under way and waiting stay.
@@ -80,6 +154,7 @@ impl Participant {
         self.endpoints.set_count(spec.endpoints);
         self.spec = spec;
         self.open = if was_open { self.most() } else { self.open.min(self.most()) };
+        self.fit_learners();
     }
 
     fn most(&self) -> u32 {
@@ -88,7 +163,53 @@ impl Participant {
 
     /// How many calls may be under way now.
     pub(crate) fn limit(&self) -> u32 {
-        self.open.min(self.most())
+        let steered = match self.spec.pinned_in_flight {
+            Some(pinned) => pinned.max(1),
+            None => self.learned.max(self.spec.min_in_flight.unwrap_or(1)),
+        };
+        self.open.min(steered).min(self.most())
+    }
+
+    /// The ramp is what limits it.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.open < self.most() && self.limit() == self.open
+    }
+
+    /// Places taken: calls under way, and those that may still be at work over there.
+    fn taken_places(&self, now: Timestamp) -> u32 {
+        self.in_flight.saturating_add(self.ghosts(now).floor() as u32)
+    }
+
+    fn ghosts(&self, now: Timestamp) -> f64 {
+        if self.ghosts < 0.05 {
+            return 0.0;
+        }
+        let age = now.0.saturating_sub(self.ghosts_at.0) as f64 / self.usual_latency_us();
+        // Gone after twice the usual latency.
+        self.ghosts * (1.0 - age / 2.0).max(0.0)
+    }
+
+    /// What a call takes, in microseconds; a tenth of a second if nothing is known.
+    fn usual_latency_us(&self) -> f64 {
+        let rest = self.rest_us();
+        if rest > 0.0 { rest.clamp(1_000.0, 30e6) } else { 100_000.0 }
+    }
+
+    /// Tells the learner of an endpoint how many calls are under way there.
+    pub(crate) fn note(&mut self, now: Timestamp, endpoint: u16) {
+        if self.spec.learn == Learn::Off {
+            return;
+        }
+        let is_wanted = (!self.backlog.is_empty() || self.parked > 0) && self.hold.is_none() && self.paced(now) <= now;
+        if !self.backlog.is_empty() && self.quota.next(now) > now {
+            self.quota.holds_back(now);
+        }
+        let is_full = self.in_flight >= self.limit();
+        let (is_learning, ghosts) = (self.is_learning(), self.ghosts > 0.0);
+        let Some(endpoint) = self.endpoints.all_mut().get_mut(usize::from(endpoint)) else { return };
+        let Some(learner) = &mut endpoint.learner else { return };
+        let is_bound = if is_learning { endpoint.in_flight >= learner.limit() || is_full && ghosts } else { is_full };
+        learner.moved(now, endpoint.in_flight, is_wanted && is_bound);
     }
 
     /// Opens again, from `from` on.
@@ -99,15 +220,40 @@ impl Participant {
     /// Whether the next call may start now, wherever it goes.
     pub(crate) fn can_start(&self, now: Timestamp) -> bool {
         let by_limit = match &self.hold {
+            Some(_) if is_planted(Mutant::HeldIsFlooded) => self.in_flight < self.most(),
             Some(hold) => hold.probe_is_due(now) && self.in_flight < self.most(),
-            None => self.in_flight < self.limit(),
+            None if is_planted(Mutant::LimitExceededByOne) => self.in_flight <= self.limit(),
+            None => self.taken_places(now) < self.limit(),
         };
-        by_limit && self.pace.as_ref().is_none_or(|pace| pace.next() <= now)
+        by_limit && self.paced(now) <= now
+    }
+
+    /// When pace and quota allow the next start; a time that has come means now.
+    fn paced(&self, now: Timestamp) -> Timestamp {
+        let declared = self.pace.as_ref().map_or(Timestamp::ZERO, Pace::next);
+        declared.max(self.quota.next(now))
+    }
+
+    /// Whether this call is one that only the budget of repeats may let go.
+    pub(crate) fn may_go(&self, now: Timestamp, call: &Released) -> bool {
+        call.class != Class::Retry || self.budget.allows(now)
+    }
+
+    /// Nothing waits whose turn could come.
+    pub(crate) fn is_next(&self, now: Timestamp) -> bool {
+        !self.backlog.has_next(self.budget.allows(now))
+    }
+
+    /// Tells all learners: something began to wait.
+    pub(crate) fn note_all(&mut self, now: Timestamp) {
+        for endpoint in 0..self.endpoints.count() {
+            self.note(now, endpoint as u16);
+        }
     }
 
     /// Where this call may go now, or why it must be parked.
     pub(crate) fn place(&mut self, now: Timestamp, call: &Released) -> Result<u16, ParkReason> {
-        match self.endpoints.choose(now, call.pinned_endpoint) {
+        match self.endpoints.choose(now, call.pinned_endpoint, self.spec.learn == Learn::On) {
             Choice::To(endpoint) => Ok(endpoint),
             Choice::Gone => Err(ParkReason::EndpointGone),
             Choice::Held(until) => {
@@ -119,15 +265,23 @@ impl Participant {
         }
     }
 
-    pub(crate) fn start(&mut self, now: Timestamp, call: CallRef, endpoint: u16) {
+    pub(crate) fn start(&mut self, now: Timestamp, released: &Released, endpoint: u16) {
+        let call = released.call;
+        if released.class == Class::Retry {
+            self.budget.took(now);
+        }
         self.in_flight += 1;
-        if let Some(pace) = &mut self.pace {
+        if let Some(pace) = &mut self.pace
+            && !is_planted(Mutant::PaceIgnored)
+        {
             pace.started(now);
         }
+        self.quota.started(now);
         self.endpoints.started(endpoint, call);
         if let Some(hold) = &mut self.hold {
             hold.probe = Some(call);
         }
+        self.note(now, endpoint);
     }
 
     /// Starts what may start of those that wait.
@@ -139,16 +293,17 @@ impl Participant {
         out: &mut Vec<Verdict>,
     ) {
         while !self.backlog.is_empty() && self.can_start(now) {
-            let Some(next) = self.backlog.pop() else { return };
+            let Some(next) = self.backlog.pop(self.budget.allows(now)) else { return };
             let call = next.call;
-            out.push(if next.deadline <= now {
+            out.push(if next.deadline <= now && !is_planted(Mutant::ExpiredCallStarts) {
                 calls.remove(&call);
                 Verdict::Expired { call, participant: index }
             } else {
                 match self.place(now, &next) {
                     Ok(endpoint) => {
-                        self.start(now, call, endpoint);
-                        calls.insert(call, Place::InFlight { participant: index, endpoint });
+                        self.start(now, &next, endpoint);
+                        let operation = next.operation;
+                        calls.insert(call, Place::InFlight { participant: index, endpoint, operation, route: 0 });
                         Verdict::Start { call, participant: index, endpoint }
                     }
                     Err(reason) => {
@@ -176,17 +331,153 @@ impl Participant {
         }
     }
 
+    /// Parks all that wait at the gate.
+    pub(crate) fn park_gate(&mut self, calls: &mut HashMap<CallRef, Place, CallHash>, out: &mut Vec<Verdict>) {
+        while let Some(Released { call, participant, .. }) = self.gate.pop_newest() {
+            calls.remove(&call);
+            out.push(Verdict::Park { call, participant, reason: ParkReason::Paused });
+        }
+    }
+
+    /// One more transaction has begun that will come here.
+    pub(crate) fn expect(&mut self, now: Timestamp) {
+        self.expected = self.expected(now) + 1.0;
+        self.expected_at = now;
+    }
+
+    /// One of those that were expected has come, or never will.
+    pub(crate) fn arrived(&mut self, now: Timestamp) {
+        if self.expected > 0.0 {
+            self.expected = (self.expected(now) - 1.0).max(0.0);
+            self.expected_at = now;
+        }
+    }
+
+    /// How many transactions are on their way here. Those that end early elsewhere are not told of, so the count
+    /// fades.
+    fn expected(&self, now: Timestamp) -> f64 {
+        if self.expected < 0.5 {
+            return self.expected.max(0.0);
+        }
+        let age = now.0.saturating_sub(self.expected_at.0) as f64 / EXPECTED_FADE_US;
+        self.expected / (1.0 + age)
+    }
+
+    /// Whether a transaction that takes so long to get here should begin: what is here and on its way keeps the
+    /// participant busy no longer than it takes to bring more.
+    pub(crate) fn has_room_for_more(&self, now: Timestamp, way_us: f64) -> bool {
+        let here = self.backlog.len() as f64 + self.parked as f64;
+        let coming = self.expected(now);
+        if self.hold.is_some() || self.is_paused {
+            return here + coming < 2.0;
+        }
+        let Some(per_us) = self.capacity_per_us(now) else { return true };
+        let limit = f64::from(self.limit());
+        here + coming + f64::from(self.in_flight) < (limit + ROPE * (limit + per_us * way_us)).max(2.0)
+    }
+
+    /// What it can do, in calls per microsecond, if that is known.
+    fn capacity_per_us(&self, now: Timestamp) -> Option<f64> {
+        if self.spec.learn == Learn::Off {
+            return None;
+        }
+        let rest = self.rest_us();
+        let by_limit = (rest > 0.0).then(|| f64::from(self.limit()) / rest);
+        let paced = match (self.quota.rate(now), self.spec.max_per_second) {
+            (Some(rate), Some(most)) => Some(rate.min(f64::from(most))),
+            (rate, most) => rate.or_else(|| most.map(f64::from)),
+        };
+        match (by_limit, paced.map(|rate| rate / 1e6)) {
+            (Some(limit), Some(paced)) => Some(limit.min(paced)),
+            (limit, paced) => limit.or(paced),
+        }
+    }
+
+    /// What a call takes at rest, in microseconds; 0 if nothing is known.
+    pub(crate) fn rest_us(&self) -> f64 {
+        let rests = self.endpoints.all().iter().filter_map(|e| e.learner.as_ref()).map(|l| l.rest_us());
+        let least = rests.filter(|us| *us > 0.0).fold(f64::INFINITY, f64::min);
+        if least.is_finite() { least } else { 0.0 }
+    }
+
+    /// The same of one kind of call.
+    pub(crate) fn rest_of_us(&self, operation: u16) -> f64 {
+        let rests = self.endpoints.all().iter().filter_map(|e| e.learner.as_ref()).map(|l| l.rest_of_us(operation));
+        let least = rests.filter(|us| *us > 0.0).fold(f64::INFINITY, f64::min);
+        if least.is_finite() { least } else { 0.0 }
+    }
+
+    /// What a call needs from its start, in microseconds. Where others wait for the place, so much that it is done
+    /// in time most probably; else, what it cannot be done without.
+    pub(crate) fn need_us(&self, operation: u16) -> f64 {
+        if self.spec.learn != Learn::On {
+            return 0.0;
+        }
+        let rest = self.rest_of_us(operation);
+        let usual = self.throughput.usual_us() as f64;
+        if self.is_contested() { usual.max(rest) } else { 0.5 * rest }
+    }
+
+    /// The same for a call that comes here later, with the time that it will wait.
+    pub(crate) fn need_later_us(&self, now: Timestamp) -> f64 {
+        let waits = match self.capacity_per_us(now) {
+            Some(per_us) if per_us > 0.0 && self.is_contested() => self.backlog.len() as f64 / per_us,
+            _ => 0.0,
+        };
+        self.need_us(0) + waits
+    }
+
+    /// More wants to start than may.
+    fn is_contested(&self) -> bool {
+        !self.backlog.is_empty() || self.parked > 0 || self.in_flight >= self.limit()
+    }
+
+    /// Begins to learn anew.
+    pub(crate) fn forget(&mut self) {
+        for endpoint in self.endpoints.all_mut() {
+            endpoint.learner = None;
+        }
+        self.quota.forget();
+        self.ghosts = 0.0;
+        self.fit_learners();
+    }
+
+    /// Counts again after its learners were told something.
+    pub(crate) fn recalled(&mut self) {
+        self.count_learned();
+    }
+
     /// Learns from the end of a call. Says whether the participant is held from now on.
-    pub(crate) fn ended(&mut self, now: Timestamp, call: CallRef, endpoint: u16, sample: Sample) -> bool {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    pub(crate) fn ended(
+        &mut self,
+        now: Timestamp,
+        call: CallRef,
+        endpoint: u16,
+        operation: u16,
+        sample: Sample,
+    ) -> bool {
+        self.learn(now, endpoint, operation, &sample);
+        if sample.evidence != Evidence::Unknown || !is_planted(Mutant::UnknownKeepsItsPlace) {
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
         let was_endpoint_probe = self.endpoints.ended(endpoint, call);
         let was_probe = self.hold.as_ref().is_some_and(|hold| hold.probe == Some(call));
         if was_probe && let Some(hold) = &mut self.hold {
             hold.probe = None;
         }
         let held_before = self.hold.is_some();
+        if let Some(quota) = sample.quota {
+            self.quota.announced(now, quota);
+        }
         match sample.evidence {
             Evidence::Done | Evidence::Refused => {
+                self.lately_taken = self.lately_taken << 1 | 1;
+                self.push_run = 0;
+                self.quota.accepted();
+                if sample.evidence == Evidence::Done {
+                    let is_bound = !self.backlog.is_empty() || self.parked > 0;
+                    self.budget.succeeded(now, is_bound);
+                }
                 self.throughput.ended(now, sample.took);
                 self.health.answered();
                 if was_endpoint_probe {
@@ -196,11 +487,16 @@ impl Participant {
                 let jump = self.health.judged(was_refused);
                 self.taken(now, was_probe, was_refused, jump);
             }
-            Evidence::NotTaken { retry_after } => {
+            Evidence::NotTaken { retry_after } | Evidence::Throttled { retry_after } => {
                 self.not_taken += 1;
+                // To be asked for time is to be told that there is some.
+                let is_throttled = matches!(sample.evidence, Evidence::Throttled { .. }) || retry_after.is_some();
+                let is_pressure =
+                    self.hold.is_none() && !was_endpoint_probe && self.is_pressure(now, is_throttled, &sample);
                 match &mut self.hold {
                     Some(hold) if was_probe => hold.probe_failed(now, Why::NotTaken, retry_after),
                     Some(hold) => hold.wait_for(now, retry_after),
+                    None if is_pressure => self.quota.refused(now),
                     None if was_endpoint_probe => self.endpoints.probe_failed(endpoint, now, retry_after),
                     // Where others still take calls, one endpoint is no proof about the participant.
                     None if self.endpoints.leave_out(endpoint, now, retry_after) => {}
@@ -215,6 +511,7 @@ impl Participant {
                 None => self.hold(Why::Unauthorized, now, None),
             },
             Evidence::Unknown => {
+                self.quota.accepted();
                 if was_endpoint_probe {
                     self.endpoints.probe_failed(endpoint, now, None);
                 }
@@ -237,6 +534,54 @@ impl Participant {
         !held_before && self.hold.is_some()
     }
 
+    fn learn(&mut self, now: Timestamp, endpoint: u16, operation: u16, sample: &Sample) {
+        if self.spec.learn == Learn::Off {
+            return;
+        }
+        let end = match sample.evidence {
+            Evidence::Done | Evidence::Refused => End::Done,
+            Evidence::Unknown => End::NoAnswer,
+            Evidence::NotTaken { .. } | Evidence::Throttled { .. } | Evidence::Unauthorized | Evidence::Cancelled => {
+                End::Nothing
+            }
+        };
+        if end == End::NoAnswer {
+            let usual = self.usual_latency_us();
+            // An answer that comes at once and says nothing has left no work behind.
+            if sample.took.as_micros() as f64 >= usual {
+                self.ghosts = (self.ghosts(now) + 1.0).min(f64::from(self.most()));
+                self.ghosts_at = now;
+            }
+        }
+        if end != End::Nothing {
+            self.endpoints.cost(endpoint, now, sample.took, end == End::NoAnswer);
+        }
+        let Some(at) = self.endpoints.all_mut().get_mut(usize::from(endpoint)) else { return };
+        if let Some(learner) = &mut at.learner
+            && learner.ended(now, operation, sample.took, end)
+        {
+            self.count_learned();
+        }
+    }
+
+    /// A call was not taken, but so many others were of late that it is not down: it takes only so many. Not so if
+    /// nothing that started since then was taken.
+    fn is_pressure(&mut self, now: Timestamp, is_throttled: bool, sample: &Sample) -> bool {
+        let started = Timestamp(now.0.saturating_sub(sample.took.as_micros() as u64));
+        self.lately_taken <<= 1;
+        if self.push_run == 0 {
+            self.push_began = now;
+        }
+        if self.push_run == 0 || started >= self.push_began {
+            self.push_run += 1;
+        }
+        let endures = if is_throttled { PUSHED_BACK_MAX } else { NOT_TAKEN_MAX };
+        let mostly_taken = (self.lately_taken & 0xffff).count_ones() >= 8;
+        let is_alive = mostly_taken || self.push_run > 1 || is_throttled && self.quota.rate(now).is_some();
+        // Where there are others, an endpoint that takes none is left out rather than paced for.
+        is_alive && self.push_run <= endures && (is_throttled || self.endpoints.count() == 1)
+    }
+
     /// It took a call and answered it.
     fn taken(&mut self, now: Timestamp, was_probe: bool, was_refused: bool, jump: Option<Why>) {
         match &mut self.hold {
@@ -245,6 +590,7 @@ impl Participant {
                     hold.probe_failed(now, hold.why, None);
                 } else {
                     self.release_hold();
+                    self.quota.rested(now);
                 }
             }
             Some(_) => {}
@@ -286,10 +632,14 @@ impl Participant {
         calls: &mut HashMap<CallRef, Place, CallHash>,
         out: &mut Vec<Verdict>,
     ) {
-        if now < self.backlog.deadline_min() || now < self.expiry_at {
+        if now < self.backlog.deadline_min().min(self.gate.deadline_min()) || now < self.expiry_at {
             return;
         }
         self.expiry_at = Timestamp(now.0.saturating_add(EXPIRY_EVERY_US));
+        self.gate.take_expired(now, |late| {
+            calls.remove(&late.call);
+            out.push(Verdict::Expired { call: late.call, participant: late.participant });
+        });
         self.backlog.take_expired(now, |late| {
             calls.remove(&late.call);
             out.push(Verdict::Expired { call: late.call, participant: index });
@@ -321,7 +671,7 @@ impl Participant {
 
     /// Asks for parked calls.
     pub(crate) fn want(&mut self, now: Timestamp) -> u32 {
-        if self.parked == 0 || self.is_paused {
+        if self.parked == 0 || self.is_paused || is_planted(Mutant::ParkedNeverAskedFor) {
             return 0;
         }
         let count = self.wanted(now);
@@ -338,7 +688,10 @@ impl Participant {
     /// When there is something to do without anybody asking; a time that has come means now.
     pub(crate) fn next_wake(&self, now: Timestamp) -> Timestamp {
         let mut wake = Timestamp::NEVER;
-        let paced = self.pace.as_ref().map_or(Timestamp::ZERO, Pace::next);
+        let mut paced = self.paced(now);
+        if !self.backlog.has_next(self.budget.allows(now)) {
+            paced = paced.max(self.budget.next(now));
+        }
         if !self.backlog.is_empty() {
             if self.backlog.deadline_min() != Timestamp::NEVER {
                 wake = wake.min(self.backlog.deadline_min().max(self.expiry_at));
@@ -348,9 +701,22 @@ impl Participant {
                     wake = wake.min(hold.probe_at.max(paced));
                 }
                 Some(_) => {}
-                None if self.in_flight < self.limit() => wake = wake.min(paced),
+                None if self.taken_places(now) < self.limit() => wake = wake.min(paced),
+                // Those that may still be at work go with time.
+                None if self.in_flight < self.limit() => {
+                    wake =
+                        wake.min(now.after(std::time::Duration::from_micros((self.usual_latency_us() / 4.0) as u64)));
+                }
                 None => {}
             }
+        }
+        if !self.gate.is_empty() {
+            let deadline = self.gate.deadline_min();
+            if deadline != Timestamp::NEVER {
+                wake = wake.min(deadline.max(self.expiry_at));
+            }
+            // What is expected fades.
+            wake = wake.min(now.after(GATE_LOOK));
         }
         if self.parked > 0 && !self.is_paused {
             if self.wanted(now) > 0 {

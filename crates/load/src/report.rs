@@ -3,7 +3,10 @@
 use compact_str::CompactString;
 use model::Timestamp;
 
+use crate::call::Learn;
 use crate::health::Why;
+use crate::knee::What;
+use crate::learner::ChangePoint;
 use crate::participant::Participant;
 
 /// One line of `tidegate participants`.
@@ -26,6 +29,34 @@ pub struct ParticipantReport {
     pub why: String,
     /// A person should look: why.
     pub alert: Option<String>,
+    /// First calls that wait because this participant, which their transactions need later, has enough to do.
+    pub gated: u64,
+    pub learn: Learn,
+    /// A person has fixed the limit.
+    pub is_pinned: bool,
+    /// Where limits are learned or observed.
+    pub learned: Option<Learned>,
+    /// Why the limit is where it is, in words and numbers.
+    pub explain: String,
+}
+
+/// What is believed about a participant, all endpoints together.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Learned {
+    /// The limit that the learner has, or would have.
+    pub limit: f64,
+    /// Calls per second that it can take; `None` while its limit was never what held calls back.
+    pub capacity_per_s: Option<f64>,
+    /// What a call takes when nothing waits over there.
+    pub latency_ms: Option<f64>,
+    /// Calls at once from where on more do not help: nine of ten times between these.
+    pub knee: Option<(f64, f64)>,
+    /// What it takes per second before it refuses.
+    pub quota_per_s: Option<f64>,
+    /// When it last changed.
+    pub changed_at: Option<Timestamp>,
+    /// Windows that taught something.
+    pub looks: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,8 +108,91 @@ impl ParticipantReport {
             p99_ms: participant.throughput.p99_ms(),
             alert: needs_a_person.then(|| why.clone()),
             why,
+            gated: participant.gate.len() as u64,
+            learn: participant.spec.learn,
+            is_pinned: participant.spec.pinned_in_flight.is_some(),
+            learned: learned(participant, now),
+            explain: explain(participant, state, now),
         }
     }
+}
+
+fn learned(participant: &Participant, now: Timestamp) -> Option<Learned> {
+    let learners: Vec<_> = participant.endpoints.all().iter().filter_map(|e| e.learner.as_ref()).collect();
+    if learners.is_empty() {
+        return None;
+    }
+    let beliefs: Vec<_> = learners.iter().filter_map(|l| l.belief()).collect();
+    let all_known = !beliefs.is_empty() && beliefs.len() == learners.len();
+    let low_high =
+        |side: f64| beliefs.iter().map(|b| b.knee * crate::math::exp(side * 1.645 * b.deviation)).sum::<f64>();
+    Some(Learned {
+        limit: learners.iter().map(|l| l.level()).sum(),
+        capacity_per_s: all_known.then(|| beliefs.iter().map(|b| b.capacity).sum()),
+        latency_ms: all_known.then(|| beliefs.iter().map(|b| b.latency).sum::<f64>() / beliefs.len() as f64 * 1e3),
+        knee: all_known.then(|| (low_high(-1.0), low_high(1.0))),
+        quota_per_s: participant.quota.rate(now),
+        changed_at: last_change(participant).map(|change| change.at),
+        looks: learners.iter().map(|l| l.looks).sum(),
+    })
+}
+
+fn last_change(participant: &Participant) -> Option<ChangePoint> {
+    let changes = participant.endpoints.all().iter().filter_map(|e| e.learner.as_ref()?.change);
+    changes.max_by_key(|change| change.at)
+}
+
+/// Which constraint holds calls back now, and what is known about it.
+fn explain(participant: &Participant, state: State, now: Timestamp) -> String {
+    let mut parts = Vec::new();
+    let (limit, most) = (participant.limit(), participant.spec.max_in_flight.max(1));
+    let waits = participant.backlog.len() as u64 + participant.parked;
+    let quota = participant.quota.rate(now);
+    let is_full = participant.in_flight >= limit;
+    parts.push(match state {
+        State::Paused => "no calls: it is paused".to_owned(),
+        State::Held | State::Probing | State::DoesNotKnowUs => "no calls but probes: it is held".to_owned(),
+        State::Well if waits == 0 => "nothing waits".to_owned(),
+        State::Well if is_full && participant.spec.pinned_in_flight.is_some() => {
+            format!("held back by the limit of {limit}, pinned by a person")
+        }
+        State::Well if is_full && limit >= most => format!("held back by max_in_flight {most}"),
+        State::Well if is_full && participant.is_opening() => format!("held back by the ramp, at {limit}"),
+        State::Well if is_full => format!("held back by the learned limit of {limit}"),
+        State::Well if participant.quota.next(now) > now => {
+            format!("held back by its quota, about {:.1}/s", quota.unwrap_or(0.0))
+        }
+        State::Well => match participant.spec.max_per_second {
+            Some(per_second) => format!("held back by max_per_second {per_second}"),
+            None => "about to start".to_owned(),
+        },
+    });
+    if let Some(known) = learned(participant, now) {
+        match (known.capacity_per_s, known.latency_ms, known.knee) {
+            (Some(capacity), Some(latency), Some((low, high))) => parts.push(format!(
+                "it does about {capacity:.0}/s at {latency:.1} ms, more than {low:.0} to {high:.0} at once do not help"
+            )),
+            _ => parts.push("its limit was never reached, so nothing is known about it".to_owned()),
+        }
+        if participant.spec.learn == Learn::Observe {
+            parts.push(format!("only observed: the learner would allow {:.0}", known.limit));
+        }
+        if let Some(rate) = quota {
+            parts.push(format!("it refuses more than about {rate:.1}/s"));
+        }
+        if let Some(change) = last_change(participant) {
+            let what = match change.what {
+                What::Capacity => "its capacity changed",
+                What::Latency => "its latency changed",
+            };
+            let ago = now.since(change.at).as_secs();
+            parts.push(format!("{what} {ago} s ago, when the limit was {}", change.from));
+        }
+    }
+    if !participant.gate.is_empty() {
+        parts.push(format!("{} transactions wait for it before their first call", participant.gate.len()));
+    }
+    parts.join("; ")
 }
 
 fn why(participant: &Participant, state: State, all_paused: bool, now: Timestamp) -> String {
@@ -105,7 +219,7 @@ fn why(participant: &Participant, state: State, all_paused: bool, now: Timestamp
         return format!("{cause}; 1 probe each {}, {next}", seconds(backoff));
     }
     let mut parts = Vec::new();
-    if participant.limit() < participant.spec.max_in_flight {
+    if participant.is_opening() {
         parts.push(format!("opening: {} of {}", participant.limit(), participant.spec.max_in_flight));
     }
     if let Some((count, longest)) = participant.endpoints.left_out(now) {

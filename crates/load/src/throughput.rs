@@ -16,7 +16,15 @@ pub(crate) struct Throughput {
     before: Box<[u32; BUCKETS]>,
     ended_now: u64,
     ended_before: u64,
+    /// What 95 of 100 calls end within, as of then.
+    usual_us: u64,
+    usual_at: Timestamp,
 }
+
+/// How often the slow end is looked up.
+const USUAL_EVERY_US: u64 = 100_000;
+/// Fewer calls say nothing about their slow end.
+const USUAL_CALLS_MIN: u64 = 20;
 
 impl Throughput {
     pub(crate) fn new() -> Self {
@@ -26,6 +34,8 @@ impl Throughput {
             before: Box::new([0; BUCKETS]),
             ended_now: 0,
             ended_before: 0,
+            usual_us: 0,
+            usual_at: Timestamp::ZERO,
         }
     }
 
@@ -34,6 +44,15 @@ impl Throughput {
         self.ended_now += 1;
         let slot = &mut self.now[bucket(took)];
         *slot = slot.saturating_add(1);
+        if now.0.saturating_sub(self.usual_at.0) >= USUAL_EVERY_US {
+            self.usual_at = now;
+            self.usual_us = self.slow_end_us(20).unwrap_or(0);
+        }
+    }
+
+    /// What most calls end within, in microseconds, looked up now and then; 0 if too few have ended.
+    pub(crate) fn usual_us(&self) -> u64 {
+        if self.ended_now + self.ended_before < USUAL_CALLS_MIN { 0 } else { self.usual_us }
     }
 
     pub(crate) fn turn(&mut self, now: Timestamp) {
@@ -64,19 +83,24 @@ impl Throughput {
 
     /// The upper edge of the bucket that 99 of 100 calls end within; `None` without calls.
     pub(crate) fn p99_ms(&self) -> Option<f64> {
+        self.slow_end_us(100).map(|us| us as f64 / 1_000.0)
+    }
+
+    /// The upper edge of the bucket that all but one of so many calls end within.
+    fn slow_end_us(&self, one_of: u64) -> Option<u64> {
         let total = self.ended_now + self.ended_before;
         if total == 0 {
             return None;
         }
-        let mut rest = total.div_ceil(100);
+        let mut rest = total.div_ceil(one_of);
         for place in (0..BUCKETS).rev() {
             let count = u64::from(self.now[place]) + u64::from(self.before[place]);
             if count >= rest {
-                return Some(upper_us(place) as f64 / 1_000.0);
+                return Some(upper_us(place));
             }
             rest -= count;
         }
-        Some(0.0)
+        Some(0)
     }
 }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use load::{
-    CallRef, Class, Decision, Evidence, LoadManager, ParkReason, ParticipantSpec, Released, Sample, Verdict, Wants,
-    Which, Withdraw,
+    CallRef, Class, Decision, Evidence, Learn, LoadManager, ParkReason, ParticipantSpec, Released, Sample, Verdict,
+    Wants, Which, Withdraw,
 };
 use model::Timestamp;
 use proptest::prelude::*;
@@ -66,7 +66,14 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn spec(max_in_flight: u32, endpoints: u16, max_per_second: Option<u32>) -> ParticipantSpec {
-    ParticipantSpec { name: "billing".into(), endpoints, max_in_flight, max_per_second, min_in_flight: None }
+    ParticipantSpec {
+        name: "billing".into(),
+        endpoints,
+        max_in_flight,
+        max_per_second,
+        learn: Learn::Off,
+        ..ParticipantSpec::default()
+    }
 }
 
 #[derive(Default)]
@@ -179,19 +186,20 @@ impl World {
                     deadline: deadline_ms.map_or(Timestamp::NEVER, |ms| Timestamp::from_millis(self.now + ms)),
                     class,
                     progress,
+                    ..Released::default()
                 };
                 self.release(released);
             }
             Op::Finish { which, evidence } if !self.flying.is_empty() => {
                 let (call, _) = self.flying.remove(which % self.flying.len());
                 assert!(self.ended.insert(call));
-                let sample = Sample { took: Duration::from_millis(5), evidence };
+                let sample = Sample { took: Duration::from_millis(5), evidence, quota: None };
                 self.load.finish(self.at(), call, sample, &mut out);
                 self.take(out);
             }
             Op::FinishTwice { which } if !self.ended.is_empty() => {
                 let call = *self.ended.iter().nth(which % self.ended.len()).expect("one of them");
-                let sample = Sample { took: Duration::ZERO, evidence: Evidence::Done };
+                let sample = Sample { took: Duration::ZERO, evidence: Evidence::Done, quota: None };
                 self.load.finish(self.at(), call, sample, &mut out);
                 assert_eq!(out, []);
             }
@@ -250,7 +258,7 @@ impl World {
             for (call, _) in std::mem::take(&mut self.flying) {
                 assert!(self.ended.insert(call));
                 let mut out = Vec::new();
-                let sample = Sample { took: Duration::from_millis(5), evidence: Evidence::Done };
+                let sample = Sample { took: Duration::from_millis(5), evidence: Evidence::Done, quota: None };
                 self.load.finish(self.at(), call, sample, &mut out);
                 self.take(out);
             }
@@ -307,6 +315,7 @@ fn released(token: u64, class: Class) -> Released {
         deadline: Timestamp::NEVER,
         class,
         progress: 0,
+        ..Released::default()
     }
 }
 
@@ -315,7 +324,7 @@ fn at(ms: u64) -> Timestamp {
 }
 
 fn ended(evidence: Evidence) -> Sample {
-    Sample { took: Duration::from_millis(5), evidence }
+    Sample { took: Duration::from_millis(5), evidence, quota: None }
 }
 
 #[test]

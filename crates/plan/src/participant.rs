@@ -89,6 +89,41 @@ pub struct Retry {
 pub struct Limits {
     pub max_in_flight: u32,
     pub max_per_second: Option<u32>,
+    /// Nothing learned goes below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_in_flight: Option<u32>,
+    #[serde(default, skip_serializing_if = "Learn::is_on")]
+    pub learn: Learn,
+}
+
+/// Whether the limit is learned, between `min_in_flight` and `max_in_flight`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Learn {
+    /// `max_in_flight` is the limit.
+    Off,
+    /// `max_in_flight` is the limit, and it is shown what would have been learned.
+    Observe,
+    #[default]
+    On,
+}
+
+impl Learn {
+    pub const ALL: [Self; 3] = [Self::Off, Self::Observe, Self::On];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::On => "on",
+        }
+    }
+
+    /// What is meant if nothing is said is not written down: files applied before keep their bytes.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_on(&self) -> bool {
+        *self == Self::On
+    }
 }
 
 /// One line of `answers`: the first whose `when` holds decides.

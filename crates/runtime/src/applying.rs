@@ -165,6 +165,9 @@ fn shown(d: std::time::Duration) -> String {
     if ms.is_multiple_of(1_000) { format!("{}s", ms / 1_000) } else { format!("{ms}ms") }
 }
 
+/// The name of the pause of all calls.
+pub(crate) const NODE: &str = "node/calls";
+
 /// A pause as the catalog keeps it.
 pub(crate) fn write_pause(pause: &PauseReport) -> Vec<u8> {
     serde_json::json!({ "reason": pause.reason, "who": pause.who, "since_us": pause.since.0 }).to_string().into_bytes()
@@ -189,7 +192,9 @@ pub(crate) fn set_pause(shared: &Shared, kind: &str, name: &str, pause: Option<P
     };
     catalog.change(vec![op]).map_err(|e| e.to_string())?;
     let mut next = Tables::clone(&shared.tables());
-    if kind == "definition" {
+    if format!("{kind}/{name}") == NODE {
+        next.paused = pause;
+    } else if kind == "definition" {
         if let Some(definition) = next.definitions.get_mut(&CompactString::new(name)) {
             definition.paused = pause;
         }

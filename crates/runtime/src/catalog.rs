@@ -71,6 +71,16 @@ pub struct VersionReport {
     pub plan: std::sync::Arc<plan::Saga>,
 }
 
+/// A limit that a person has fixed.
+#[derive(Clone, Debug)]
+pub struct PinReport {
+    /// Calls at once; never more than the declared `max_in_flight`.
+    pub in_flight: u32,
+    pub reason: String,
+    pub who: String,
+    pub since: model::Timestamp,
+}
+
 #[derive(Clone, Debug)]
 pub struct PauseReport {
     pub reason: String,

@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use crate::answer::{Answer, Until};
 use crate::applying;
-use crate::catalog::{Applied, ApplyRefused, DefinitionReport, PauseReport, SourceText, VersionReport};
+use crate::backup::{BackupError, BackupReport};
+use crate::catalog::{Applied, ApplyRefused, DefinitionReport, PauseReport, PinReport, SourceText, VersionReport};
 use crate::idempotency::Known;
 use crate::inbox::{Note, ResolveOrder, Responder, Waiter};
 use crate::numbers::bump;
@@ -46,6 +47,15 @@ impl std::fmt::Debug for Engine {
 #[error("{0}")]
 pub struct StartError(pub String);
 
+/// A submission on its way.
+#[derive(Clone, Copy)]
+struct Offered {
+    /// The hash that finds it.
+    scope: u128,
+    /// Another of the same key came before it.
+    repeats: bool,
+}
+
 impl Engine {
     /// Opens the data directory, replays, and starts the workers. Returns when it may take work.
     pub fn start(settings: Settings, components: Components) -> Result<Self, StartError> {
@@ -58,8 +68,8 @@ impl Engine {
         let (to, answer) = oneshot::channel();
         let waits = (!wait.is_zero()).then_some(until);
         let waiter = Waiter { until: waits, detail: Detail::Answer, replayed: false, to: Responder::Once(to) };
-        let key = self.offer(order, waiter)?;
-        self.await_answer(answer, wait, key).await
+        let offered = self.offer(order, waiter)?;
+        self.await_answer(answer, wait, offered).await
     }
 
     /// Begins a transaction; `done` is called on a worker's thread with the answer, and must hand over and return.
@@ -76,8 +86,8 @@ impl Engine {
         self.offer(order, Waiter { until, detail: Detail::Answer, replayed: false, to }).map(|_| ())
     }
 
-    /// Checks a submission and sends it to its worker. Gives the hash that finds it.
-    fn offer(&self, order: Submission, mut waiter: Waiter) -> Result<u128, Refusal> {
+    /// Checks a submission and sends it to its worker.
+    fn offer(&self, order: Submission, mut waiter: Waiter) -> Result<Offered, Refusal> {
         let tables = self.shared.tables();
         let prepared = prepare(order, &tables, self.shared.partitions)?;
         let scope = prepared.scope;
@@ -94,7 +104,7 @@ impl Engine {
                     }
                     None => return Err(Refusal::NoTransaction(id)),
                 }
-                return Ok(scope);
+                return Ok(Offered { scope, repeats: true });
             }
             Some(Known::Begun { id, .. }) => return Err(Refusal::KeyReused { first: id }),
             // It is on its way: this one follows, and finds it there.
@@ -112,7 +122,7 @@ impl Engine {
                 self.shared.keys.give_up(scope);
                 bump(&self.shared.numbers.replayed);
                 waiter.to.send(Ok(answer));
-                return Ok(scope);
+                return Ok(Offered { scope, repeats: true });
             }
             Err(refusal) => {
                 self.shared.keys.give_up(scope);
@@ -123,7 +133,7 @@ impl Engine {
         if follows {
             waiter.to.set_handed_over(true);
             inbox.send(Note::Begin(Box::new(prepared), waiter));
-            return Ok(scope);
+            return Ok(Offered { scope, repeats: true });
         }
         if let Err(refusal) = self.admit() {
             self.shared.keys.give_up(scope);
@@ -139,7 +149,7 @@ impl Engine {
             let what = "the node has as many submissions waiting as it may".to_owned();
             return Err(Refusal::Full { what, retry_after: RETRY_SOON, accepted: Accepted::No });
         }
-        Ok(scope)
+        Ok(Offered { scope, repeats: false })
     }
 
     /// The answer of an ended transaction that this submission repeats.
@@ -179,7 +189,7 @@ impl Engine {
         &self,
         answer: oneshot::Receiver<Result<Answer, Refusal>>,
         wait: Duration,
-        scope: u128,
+        Offered { scope, repeats }: Offered,
     ) -> Result<Answer, Refusal> {
         let gone = || Refusal::Unavailable {
             what: "the node stopped before it could answer; ask again with the same idempotency key".into(),
@@ -200,18 +210,22 @@ impl Engine {
         if wait.is_zero() {
             return answer.await.map_or_else(|_| Err(gone()), found);
         }
+        let as_it_stands = async |id| {
+            let answer = self.get(id, Duration::ZERO, Until::Outcome, Detail::Answer).await?;
+            Ok(Answer { replayed: repeats, ..answer })
+        };
         match tokio::time::timeout(wait, answer).await {
             Ok(answer) => answer.map_or_else(|_| Err(gone()), found),
             // The end of the wait never ends the transaction: it is answered as it stands.
             Err(_) => match self.shared.keys.get(scope) {
-                Some(Known::Begun { id, .. }) => self.get(id, Duration::ZERO, Until::Outcome, Detail::Answer).await,
+                Some(Known::Begun { id, .. }) => as_it_stands(id).await,
                 Some(Known::Pending { .. }) => Err(Refusal::Unavailable {
                     what: "it is not durable yet; ask again with the same idempotency key".into(),
                     retry_after: RETRY_SOON,
                     accepted: Accepted::Unknown,
                 }),
                 None => match self.shared.history.find_idempotency(scope).map_err(internal)?.first() {
-                    Some(record) => self.get(TxId(record.id), Duration::ZERO, Until::Outcome, Detail::Answer).await,
+                    Some(record) => as_it_stands(TxId(record.id)).await,
                     None => Err(gone()),
                 },
             },
@@ -433,6 +447,62 @@ impl Engine {
         }
         self.set_pause("participant", name, pause, who).await?;
         self.participants().into_iter().find(|p| p.name == name).ok_or_else(missing)
+    }
+
+    /// Fixes the limit of a participant at so many calls at once, or lets it be learned again (`None`).
+    pub async fn pin_participant(
+        &self,
+        name: &str,
+        pin: Option<(u32, String)>,
+        who: &str,
+    ) -> Result<ParticipantReport, Refusal> {
+        let missing = || Refusal::NoObject { kind: "participant", name: name.into() };
+        let tables = self.shared.tables();
+        let (_, spec) = tables.participant(name).ok_or_else(missing)?;
+        let most = spec.limits.max_in_flight;
+        if let Some((in_flight, _)) = &pin
+            && !(1..=most).contains(in_flight)
+        {
+            return Err(Refusal::BadRequest(format!("in_flight is from 1 to {most}, the declared max_in_flight")));
+        }
+        let since = self.shared.clock.now();
+        let in_flight = pin.as_ref().map(|(in_flight, _)| *in_flight);
+        tracing::info!(who, name, in_flight, "the limit of a participant is pinned, or learned again if none is said");
+        let pin = pin.map(|(in_flight, reason)| PinReport { in_flight, reason, who: who.to_owned(), since });
+        let (shared, owned) = (Arc::clone(&self.shared), name.to_owned());
+        on_disk(move || crate::steering::set_pin(&shared, &owned, pin)).await?;
+        self.participants().into_iter().find(|p| p.name == name).ok_or_else(missing)
+    }
+
+    /// Forgets what was learned about a participant: its limit, its latency, its quota.
+    pub async fn forget_participant(&self, name: &str, reason: &str, who: &str) -> Result<ParticipantReport, Refusal> {
+        let missing = || Refusal::NoObject { kind: "participant", name: name.into() };
+        if self.shared.tables().participant(name).is_none() {
+            return Err(missing());
+        }
+        tracing::info!(who, name, reason, "what was learned about a participant is forgotten");
+        let (shared, owned) = (Arc::clone(&self.shared), name.to_owned());
+        let (reason, who) = (reason.to_owned(), who.to_owned());
+        on_disk(move || crate::steering::forget(&shared, &owned, &reason, &who)).await?;
+        self.participants().into_iter().find(|p| p.name == name).ok_or_else(missing)
+    }
+
+    /// Pauses all calls of the node with a reason, or resumes them (`None`) as a ramp.
+    pub async fn pause_calls(&self, pause: Option<String>, who: &str) -> Result<(), Refusal> {
+        self.set_pause("node", "calls", pause, who).await
+    }
+
+    /// Who paused all calls, when and why, if they are.
+    pub fn calls_paused(&self) -> Option<PauseReport> {
+        self.shared.tables().paused.clone()
+    }
+
+    /// Copies the data directory, as it is now, to the new or empty folder `to` of this machine. Work goes on.
+    pub async fn back_up(&self, to: std::path::PathBuf, who: &str) -> Result<BackupReport, BackupError> {
+        tracing::info!(who, to = %to.display(), "a backup is made");
+        let shared = Arc::clone(&self.shared);
+        let made = tokio::task::spawn_blocking(move || crate::backup::back_up(&shared, &to)).await;
+        made.map_err(|e| BackupError(e.to_string()))?
     }
 
     pub fn readiness(&self) -> Readiness {

@@ -86,6 +86,11 @@ impl Shared {
                     p99_ms: report.p99_ms,
                     why: report.why,
                     paused: declared.paused.clone(),
+                    gated: report.gated,
+                    learn: report.learn.as_str(),
+                    pinned: declared.pinned.clone(),
+                    learned: report.learned,
+                    explain: report.explain,
                 })
             })
             .collect()
@@ -146,6 +151,18 @@ impl Shared {
             "Outstanding calls that nobody was making (TX-4): must stay 0.",
             Counter,
             count(&n.stranded_found),
+        );
+        one(
+            "tidegate_ld2_late_starts_total",
+            "Calls started at or after their deadline (LD-2): must stay 0.",
+            Counter,
+            count(&n.late_starts),
+        );
+        one(
+            "tidegate_quarantined_total",
+            "Transactions put aside because the state machine broke off (SEMANTICS 12): must stay 0.",
+            Counter,
+            count(&n.quarantined),
         );
         one("tidegate_transactions_live", "Transactions that have not ended.", Gauge, count(&n.live));
         one("tidegate_transactions_resident", "Live transactions whose row is in memory.", Gauge, count(&n.resident));
@@ -239,6 +256,18 @@ impl Shared {
         gauge("tidegate_participant_limit", "The most calls at once.", &|r| f64::from(r.limit));
         gauge("tidegate_participant_backlog", "Calls that wait, parked ones included.", &|r| r.backlog as f64);
         gauge("tidegate_participant_parked", "Calls that wait on disk.", &|r| r.parked as f64);
+        gauge("tidegate_participant_gated", "Transactions that wait for it before their first call.", &|r| {
+            r.gated as f64
+        });
+        gauge("tidegate_participant_learned_limit", "The limit that is learned, or would be; 0 if none is.", &|r| {
+            r.learned.map_or(0.0, |l| l.limit)
+        });
+        gauge("tidegate_participant_learned_per_second", "Calls it is believed to take; 0 if not known.", &|r| {
+            r.learned.and_then(|l| l.capacity_per_s).unwrap_or(0.0)
+        });
+        gauge("tidegate_participant_quota_per_second", "Calls before it refuses more; 0 if not known.", &|r| {
+            r.learned.and_then(|l| l.quota_per_s).unwrap_or(0.0)
+        });
         gauge("tidegate_participant_well", "1 while calls are let through.", &|r| {
             f64::from(u8::from(r.state == "well"))
         });

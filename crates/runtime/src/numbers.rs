@@ -88,6 +88,10 @@ pub(crate) struct Numbers {
     pub(crate) checkpoint_rows: AtomicU64,
     /// TX-4: outstanding by state, unknown to the dispatcher.
     pub(crate) stranded_found: AtomicU64,
+    /// LD-2: started at or after their deadline.
+    pub(crate) late_starts: AtomicU64,
+    /// The state machine refused to go on with so many transactions: a defect, each of them.
+    pub(crate) quarantined: AtomicU64,
     pub(crate) decision_latency: Durations,
     pub(crate) commit_latency: Durations,
 }

@@ -1,5 +1,6 @@
 //! How the node is: readiness, participants, and the numbers behind `/v1/node` and `/metrics`.
 
+pub use load::Learned;
 use model::Timestamp;
 
 /// May the node take work?
@@ -27,6 +28,15 @@ pub struct ParticipantReport {
     pub p99_ms: Option<f64>,
     pub why: String,
     pub paused: Option<crate::catalog::PauseReport>,
+    /// Transactions that wait for it before their first call.
+    pub gated: u64,
+    /// `off`, `observe`, `on`.
+    pub learn: &'static str,
+    pub pinned: Option<crate::catalog::PinReport>,
+    /// Unless `learn` is off.
+    pub learned: Option<Learned>,
+    /// Why the limit is where it is, in words and numbers.
+    pub explain: String,
 }
 
 /// `/v1/node`.

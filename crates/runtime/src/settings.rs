@@ -34,6 +34,19 @@ pub struct Settings {
     pub journal_disk_bytes_max: u64,
     /// Participants answered inside the process (bench and tests) instead of over HTTP.
     pub local: Option<LocalParticipants>,
+    /// What tests do to the node; nothing by default.
+    #[cfg(feature = "faults")]
+    pub faults: Faults,
+}
+
+/// Ways in for tests that make a part of the node fail.
+#[cfg(feature = "faults")]
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// In place of the journal's folder.
+    pub journal_disk: Option<Arc<dyn journal::disk::Disk>>,
+    /// Whoever looks this participant up panics: a transaction that calls it is poison (SEMANTICS 12).
+    pub poison: Option<String>,
 }
 
 /// Answers every call at once, inside the process.
@@ -61,6 +74,8 @@ impl Settings {
             drain: Duration::from_secs(10),
             journal_disk_bytes_max: 8 << 30,
             local: None,
+            #[cfg(feature = "faults")]
+            faults: Faults::default(),
         }
     }
 }

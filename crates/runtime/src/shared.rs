@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) journal: RwLock<Option<Arc<dyn Journal>>>,
     pub(crate) load: Mutex<LoadManager>,
+    /// Numbers of routes that the load manager knows, by plan and step.
+    pub(crate) routes: Mutex<BTreeMap<(PlanHash, model::StepIndex), u32>>,
     pub(crate) history: History,
     pub(crate) statelogs: Vec<StateLog>,
     pub(crate) checkpointer: Checkpointer,
@@ -102,7 +104,14 @@ impl Shared {
                     endpoints: spec.endpoints.len() as u16,
                     max_in_flight: spec.limits.max_in_flight,
                     max_per_second: spec.limits.max_per_second,
-                    min_in_flight: None,
+                    min_in_flight: spec.limits.min_in_flight,
+                    learn: match spec.limits.learn {
+                        plan::Learn::Off => load::Learn::Off,
+                        plan::Learn::Observe => load::Learn::Observe,
+                        plan::Learn::On => load::Learn::On,
+                    },
+                    initial_in_flight: None,
+                    pinned_in_flight: declared.pinned.as_ref().map(|pin| pin.in_flight),
                 },
             );
             match &declared.paused {
@@ -113,8 +122,25 @@ impl Shared {
                 None => {}
             }
         }
+        match &tables.paused {
+            Some(_) => load.pause(load::Which::All, &mut verdicts),
+            // A node that stops has paused them for good.
+            None if load.is_paused() && !self.draining.load(Ordering::Acquire) => load.resume(load::Which::All),
+            None => {}
+        }
         drop(load);
         self.deliver(verdicts);
+    }
+
+    /// The number of what comes after a step of a plan; told to the load manager when it is new.
+    pub(crate) fn route(&self, step: (PlanHash, model::StepIndex), later: &[u32]) -> u32 {
+        let mut routes = self.routes.lock();
+        let next = routes.len() as u32 + 1;
+        let number = *routes.entry(step).or_insert(next);
+        if number == next {
+            self.load.lock().set_route(number, later);
+        }
+        number
     }
 
     /// Tells each worker what was decided about its calls.

@@ -47,6 +47,7 @@ impl Threads {
                 tracing::error!("a worker had panicked");
             }
         }
+        crate::steering::keep(shared);
         let journal = shared.journal.write().take();
         if let Some(journal) = journal {
             journal.stop();
@@ -74,10 +75,13 @@ pub(crate) fn start(settings: Settings, renderer: Renderer, serve: Option<&Serve
     std::fs::create_dir_all(&settings.data)
         .map_err(|e| failed(&format!("the data directory {}", settings.data.display()), e))?;
     // The journal's lock comes first: everything else in the directory is behind it.
-    let mut opened = journal::open(journal_settings(&settings)).map_err(|e| failed("the journal", e))?;
+    let mut opened = open_journal(&settings).map_err(|e| failed("the journal", e))?;
     let wall = Clock::start(Timestamp::ZERO).now();
     let (catalog, identity, is_new) = recovery::open_catalog(&settings, wall)?;
-    let tables = recovery::tables(&catalog)?;
+    #[cfg_attr(not(feature = "faults"), expect(unused_mut, reason = "only poison is put into it"))]
+    let mut tables = recovery::tables(&catalog)?;
+    #[cfg(feature = "faults")]
+    tables.poison.clone_from(&settings.faults.poison);
     let (history, found) =
         History::open(&settings.data.join("history"), history_settings(&settings)).map_err(|e| failed("history", e))?;
     for warning in &found.warnings {
@@ -110,6 +114,7 @@ pub(crate) fn start(settings: Settings, renderer: Renderer, serve: Option<&Serve
         inboxes: inboxes.clone(),
         journal: RwLock::new(None),
         load: Mutex::new(LoadManager::new()),
+        routes: Mutex::default(),
         history,
         statelogs,
         checkpointer: Checkpointer::start(usize::from(identity.partitions)).map_err(|e| failed("checkpoints", e))?,
@@ -140,6 +145,7 @@ pub(crate) fn start(settings: Settings, renderer: Renderer, serve: Option<&Serve
     }
     shared.declare(&tables);
     {
+        crate::steering::recall(&shared, now);
         let mut load = shared.load.lock();
         load.new_epoch();
         for (participant, count) in shared.parked_calls.lock().iter() {
@@ -201,6 +207,14 @@ fn on_all_cores<T: Send, U: Send>(
     let mut found = found.into_inner();
     found.sort_by_key(|(place, _)| *place);
     found.into_iter().map(|(_, done)| done).collect()
+}
+
+fn open_journal(settings: &Settings) -> Result<journal::Opened, journal::Error> {
+    #[cfg(feature = "faults")]
+    if let Some(disk) = &settings.faults.journal_disk {
+        return journal::open_on(journal_settings(settings), Arc::clone(disk));
+    }
+    journal::open(journal_settings(settings))
 }
 
 fn journal_settings(settings: &Settings) -> journal::Settings {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use plan::{Participant, PlanHash, Saga};
 
-use crate::catalog::PauseReport;
+use crate::catalog::{PauseReport, PinReport};
 
 /// One applied version of a definition.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub(crate) struct Definition {
 pub(crate) struct Declared {
     pub(crate) spec: Arc<Participant>,
     pub(crate) paused: Option<PauseReport>,
+    pub(crate) pinned: Option<PinReport>,
 }
 
 /// Everything in force. Replaced as a whole.
@@ -37,14 +38,21 @@ pub(crate) struct Declared {
 pub(crate) struct Tables {
     /// Grows with every change, so that workers notice.
     pub(crate) generation: u64,
+    /// All calls of the node are paused.
+    pub(crate) paused: Option<PauseReport>,
     pub(crate) definitions: BTreeMap<CompactString, Definition>,
     pub(crate) participants: Vec<Declared>,
     pub(crate) places: BTreeMap<CompactString, u32>,
     pub(crate) plans: BTreeMap<PlanHash, Arc<PlanVersion>>,
+    /// See `settings::Faults`.
+    #[cfg(feature = "faults")]
+    pub(crate) poison: Option<String>,
 }
 
 impl Tables {
     pub(crate) fn participant(&self, name: &str) -> Option<(u32, &Participant)> {
+        #[cfg(feature = "faults")]
+        assert!(self.poison.as_deref() != Some(name), "poison: the test asked for this panic");
         let place = *self.places.get(name)?;
         Some((place, self.participants[place as usize].spec.as_ref()))
     }
@@ -55,7 +63,7 @@ impl Tables {
             Some(place) => self.participants[*place as usize].spec = Arc::new(spec),
             None => {
                 self.places.insert(spec.name.clone(), self.participants.len() as u32);
-                self.participants.push(Declared { spec: Arc::new(spec), paused: None });
+                self.participants.push(Declared { spec: Arc::new(spec), paused: None, pinned: None });
             }
         }
     }

@@ -20,6 +20,7 @@ fn target(spec: &Participant, secrets: Option<&Path>) -> Target {
     let urls: Vec<&str> = spec.endpoints.iter().map(String::as_str).collect();
     let mut target = Target::new(&spec.name, &urls);
     // One connection per call in flight is what HTTP/1.1 needs; the limit is the load manager's.
+    target.keep_headers = QUOTA_HEADERS.to_vec();
     target.connections_max = spec.limits.max_in_flight.saturating_add(8).max(16);
     for (name, template) in &spec.headers {
         let secret = |name: &str| secret(name, secrets);
@@ -48,6 +49,25 @@ pub(crate) fn secret(name: &str, folder: Option<&Path>) -> Option<String> {
     let from_file = folder.and_then(|folder| std::fs::read_to_string(folder.join(name)).ok());
     let text = from_file.or_else(|| std::env::var(format!("TIDEGATE_SECRET_{}", name.to_ascii_uppercase())).ok())?;
     Some(text.strip_suffix('\n').unwrap_or(&text).trim_end_matches('\r').to_owned())
+}
+
+/// What a participant says of a quota, in the words that most use (draft-ietf-httpapi-ratelimit-headers, versions
+/// before 08).
+pub(crate) const QUOTA_HEADERS: [HeaderName; 2] = [RATE_LEFT, RATE_RESET];
+const RATE_LEFT: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const RATE_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+
+/// The quota that an answer announced, if it did in full.
+pub(crate) fn quota(headers: &[(HeaderName, HeaderValue)]) -> Option<load::Quota> {
+    let number = |name: &HeaderName| -> Option<u32> {
+        let (_, value) = headers.iter().find(|(n, _)| n == name)?;
+        value.to_str().ok()?.trim().parse().ok()
+    };
+    let reset = number(&RATE_RESET)?;
+    Some(load::Quota {
+        remaining: number(&RATE_LEFT)?,
+        reset_after: std::time::Duration::from_secs(u64::from(reset)),
+    })
 }
 
 const TRANSACTION: HeaderName = HeaderName::from_static("tidegate-transaction");

@@ -4,11 +4,13 @@
 //! with an [`Exit`]. What the server says is shown as it says it: no rule of the engine is repeated here.
 
 mod apply;
+mod backup;
 mod client;
 mod definitions;
 mod files;
 mod get;
 mod init;
+mod lab;
 mod list;
 mod operate;
 mod participants;
@@ -17,6 +19,7 @@ pub(crate) mod show;
 mod signal;
 mod stand;
 mod submit;
+mod test;
 mod watch;
 
 use std::process::ExitCode;
@@ -101,6 +104,8 @@ pub(crate) struct Global {
 pub(crate) enum Output {
     Json,
     Table,
+    /// A page that opens offline, of `lab run` only
+    Html,
 }
 
 impl Global {
@@ -125,6 +130,8 @@ enum Verb {
     Init(init::InitArgs),
     /// Check definition files without a server
     Check(files::CheckArgs),
+    /// Run the cases of test files, or every failure of a definition, in virtual time
+    Test(test::TestArgs),
     /// Apply definition files to the server, all or nothing
     Apply(apply::ApplyArgs),
     /// Begin a transaction and wait for its outcome
@@ -148,12 +155,22 @@ enum Verb {
     Retry(operate::RetryArgs),
     /// Decide by hand what became of a call or an undo
     Resolve(operate::ResolveArgs),
-    /// Hold new submissions of a definition, or all calls to a participant
+    /// Hold new submissions of a definition, calls to a participant, or all calls
     Pause(operate::PauseArgs),
-    /// Let a definition or a participant go on
+    /// Let a definition, a participant or all calls go on
     Resume(operate::ResumeArgs),
+    /// Fix the limit of a participant
+    Pin(operate::PinArgs),
+    /// Let the limit of a participant be learned again
+    Unpin(operate::UnpinArgs),
+    /// Forget what was learned about a participant
+    Forget(operate::ForgetArgs),
     /// Choose the version that new transactions begin with
     Activate(operate::ActivateArgs),
+    /// Copy the data directory of a working node
+    Backup(backup::BackupArgs),
+    /// Make a data directory from a backup; its node starts with all calls paused
+    Restore(backup::RestoreArgs),
 
     /// Show the participants: limits, load, state and why
     Participants(participants::ParticipantsArgs),
@@ -169,21 +186,28 @@ enum Verb {
     /// Measure speed and cost, beside what the machine allows
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// The load manager and its rivals against systems whose true capacity is known
+    #[command(subcommand)]
+    Lab(lab::Lab),
     // A new verb stands here, in `GROUPS` and in `dispatch`.
 }
 
 /// How help groups the verbs; a test holds that each stands in exactly one group.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Use", &["init", "check", "apply", "submit", "get", "list", "watch", "signal"]),
-    ("Operate", &["serve", "settings", "cancel", "retry", "resolve", "pause", "resume", "activate"]),
+    ("Use", &["init", "check", "test", "apply", "submit", "get", "list", "watch", "signal"]),
+    ("Operate", &["serve", "settings", "cancel", "retry", "resolve", "pause", "resume", "pin", "unpin", "forget", "activate", "backup", "restore"]),
     ("Inspect", &["participants", "doctor"]),
-    ("Practise", &["stand", "demo", "drill", "bench"]),
+    ("Practise", &["stand", "demo", "drill", "bench", "lab"]),
 ];
 
 fn dispatch(verb: Verb, global: &Global) -> Ended {
+    if global.output == Output::Html && !matches!(verb, Verb::Lab(lab::Lab::Run(_))) {
+        return Err(Failed::usage("-o html is for `lab run` only"));
+    }
     match verb {
         Verb::Init(args) => init::init(&args),
         Verb::Check(args) => files::check(&args, global),
+        Verb::Test(args) => test::test(&args, global),
         Verb::Apply(args) => apply::apply(&args, global),
         Verb::Submit(args) => submit::submit(&args, global),
         Verb::Get(args) => get::get(&args, global),
@@ -197,12 +221,18 @@ fn dispatch(verb: Verb, global: &Global) -> Ended {
         Verb::Resolve(args) => operate::resolve(&args, global),
         Verb::Pause(args) => operate::pause(&args, global),
         Verb::Resume(args) => operate::resume(&args, global),
+        Verb::Pin(args) => operate::pin(&args, global),
+        Verb::Unpin(args) => operate::unpin(&args, global),
+        Verb::Forget(args) => operate::forget(&args, global),
         Verb::Activate(args) => operate::activate(&args, global),
+        Verb::Backup(args) => backup::backup(&args, global),
+        Verb::Restore(args) => backup::restore(&args, global),
         Verb::Participants(args) => participants::participants(&args, global),
         Verb::Doctor(args) => crate::doctor::run(&args, global.is_json()),
         Verb::Stand(args) => stand::stand(args, global),
         Verb::Demo(args) => crate::demo::run(&args, global.is_json()),
         Verb::Drill(args) => crate::drill::run(&args, global.is_json()),
+        Verb::Lab(what) => lab::lab(&what, global),
         Verb::Bench(what) => {
             let output = if global.is_json() { bench::Output::Json } else { bench::Output::Table };
             bench::run(what, output).map(|()| Exit::Done).map_err(|why| Failed::new(Exit::Refused, why))

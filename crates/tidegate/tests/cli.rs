@@ -103,7 +103,7 @@ fn help_groups_the_verbs() {
         let lines = ran.out.lines().skip_while(|line| *line != format!("{name}:")).skip(1);
         lines.map_while(|line| line.strip_prefix("  ").and_then(|rest| rest.split(' ').next())).collect()
     };
-    assert_eq!(group("Use"), ["init", "check", "apply", "submit", "get", "list", "watch", "signal"]);
+    assert_eq!(group("Use"), ["init", "check", "test", "apply", "submit", "get", "list", "watch", "signal"]);
     for (name, verbs) in [
         ("Operate", &["serve", "settings", "cancel", "retry", "resolve", "pause", "resume", "activate"][..]),
         ("Inspect", &["participants"]),

@@ -66,6 +66,7 @@ fn participants_say_everything() {
     let fine = run(base.into());
     assert_eq!(findings(&fine), "");
     assert_eq!(fine.participants[0].participant.endpoints, ["http://a:1/x"]);
+    assert_eq!(fine.participants[0].participant.limits.learn, plan::Learn::On);
     for (from, to, expected) in [
         (
             "    timeout: 1s\n",
@@ -111,6 +112,18 @@ fn participants_say_everything() {
             "http://a:1/x, http://a:1/x/",
             expect![["duplicate-name: this endpoint stands twice (http://a:1/x/)\n"]],
         ),
+        ("{max_in_flight: 1}", "{max_in_flight: 9, min_in_flight: 2, learn: observe}", expect![[""]]),
+        ("{max_in_flight: 1}", "{max_in_flight: 9, learn: off}", expect![[""]]),
+        (
+            "{max_in_flight: 1}",
+            "{max_in_flight: 9, min_in_flight: 10}",
+            expect![["wrong-value: min_in_flight is more than max_in_flight 9 (10)\n"]],
+        ),
+        (
+            "{max_in_flight: 1}",
+            "{max_in_flight: 9, learn: maybe}",
+            expect![["wrong-value: \"maybe\" is not a value of learn (maybe)\n"]],
+        ),
         ("{header: Key, for: 1d}", "none", expect![[""]]),
         (
             "{header: Key, for: 1d}",
@@ -137,13 +150,6 @@ fn participants_say_everything() {
         ("{header: Key, for: 1d}", "{body: k, for: 1d, scope: endpoint}", expect![[""]]),
         ("attempts: 1,", "attempts: 0,", expect![["wrong-value: attempts is from 1 to 1000 (0)\n"]]),
         ("backoff: 1s, max", "backoff: 2s, max", expect![["wrong-value: max_backoff is not below backoff (1s)\n"]]),
-        (
-            "{max_in_flight: 1}",
-            "{max_in_flight: 1, learn: observe}",
-            expect![[r#"
-            not-yet: "learn" is not part of this version of the language yet (learn)
-        "#]],
-        ),
         (
             "    timeout: 1s\n",
             "    timeout: 1s\n    auth: {}\n",

@@ -85,6 +85,12 @@ impl Client {
         self.ask(&Ask { method: "POST", path, headers: &[], body: Some(body), timeout: Duration::from_secs(30) })
     }
 
+    /// As [`Self::post`], for what takes as long as it takes.
+    pub(crate) fn post_and_wait(&self, path: &str, body: &str) -> Result<Reply, NoAnswer> {
+        let timeout = Duration::from_secs(3_600);
+        self.ask(&Ask { method: "POST", path, headers: &[], body: Some(body), timeout })
+    }
+
     pub(crate) fn ask(&self, ask: &Ask<'_>) -> Result<Reply, NoAnswer> {
         let failed = |nothing_sent: bool, why: &dyn fmt::Display| NoAnswer {
             authority: self.authority.clone(),

@@ -47,7 +47,7 @@ pub(super) fn init(args: &InitArgs) -> Ended {
     say(&format!(
         "wrote {shown}/participants.yaml (addresses of the stand)  top-up.yaml  tariff-change.yaml  number-port-out.yaml"
     ));
-    say(&format!("and what they are tested with: {shown}/*.test.yaml"));
-    note(&format!("next: tidegate test {shown}, and tidegate stand {shown}/participants.yaml"));
+    note(&format!("next: tidegate stand {shown}/participants.yaml"));
+    note(&format!("or first, without any server: tidegate test {shown}"));
     Ok(Exit::Done)
 }

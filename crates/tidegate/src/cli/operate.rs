@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::encode;
 use super::show::{say, sentence, text};
-use super::{Ended, Exit, Global, good, submit};
+use super::{Ended, Exit, Failed, Global, good, submit};
 
 #[derive(Debug, Args)]
 pub(super) struct CancelArgs {
@@ -48,30 +48,31 @@ pub(super) struct ResolveArgs {
 /// What can be paused.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Kind {
+    /// New submissions of it are refused
     Definition,
+    /// Calls to it wait
     Participant,
+    /// All calls of the node wait; takes no name
+    Calls,
 }
 
-impl Kind {
-    fn collection(self) -> &'static str {
-        match self {
-            Self::Definition => "definitions",
-            Self::Participant => "participants",
-        }
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Definition => "definition",
-            Self::Participant => "participant",
-        }
-    }
+/// What is meant by a kind and a name: its path without the verb, and what to call it.
+fn object(kind: Kind, name: Option<&str>) -> Result<(String, String), Failed> {
+    let (collection, word) = match (kind, name) {
+        (Kind::Calls, None) => return Ok(("/v1/node".into(), "all calls".into())),
+        (Kind::Calls, Some(_)) => return Err(Failed::usage("\"calls\" means all calls of the node and takes no name")),
+        (Kind::Definition, _) => ("definitions", "definition"),
+        (Kind::Participant, _) => ("participants", "participant"),
+    };
+    let name = name.ok_or_else(|| Failed::usage(format!("which {word}? Its name is missing")))?;
+    Ok((format!("/v1/{collection}/{}", encode(name)), format!("{word}/{name}")))
 }
 
 #[derive(Debug, Args)]
 pub(super) struct PauseArgs {
     kind: Kind,
-    name: String,
+    /// Of the definition or participant
+    name: Option<String>,
     /// Why; shown to whoever is refused
     #[arg(long)]
     reason: String,
@@ -80,7 +81,38 @@ pub(super) struct PauseArgs {
 #[derive(Debug, Args)]
 pub(super) struct ResumeArgs {
     kind: Kind,
+    /// Of the definition or participant
+    name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PinArgs {
+    /// Name of the participant
     name: String,
+    /// Calls at once, up to its max_in_flight
+    #[arg(long)]
+    in_flight: u32,
+    /// Why; shown with the participant
+    #[arg(long)]
+    reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UnpinArgs {
+    /// Name of the participant
+    name: String,
+    /// Why
+    #[arg(long)]
+    reason: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ForgetArgs {
+    /// Name of the participant
+    name: String,
+    /// Why
+    #[arg(long)]
+    reason: String,
 }
 
 #[derive(Debug, Args)]
@@ -129,14 +161,32 @@ fn on_transaction(global: &Global, path: &str, body: &str) -> Ended {
 }
 
 pub(super) fn pause(args: &PauseArgs, global: &Global) -> Ended {
-    let path = format!("/v1/{}/{}/pause", args.kind.collection(), encode(&args.name));
-    let line = format!("{}/{} paused: {}", args.kind.word(), args.name, args.reason);
-    on_object(global, &path, &json!({ "reason": args.reason }), &line)
+    let (path, what) = object(args.kind, args.name.as_deref())?;
+    let line = format!("{what} paused: {}", args.reason);
+    on_object(global, &format!("{path}/pause"), &json!({ "reason": args.reason }), &line)
 }
 
 pub(super) fn resume(args: &ResumeArgs, global: &Global) -> Ended {
-    let path = format!("/v1/{}/{}/resume", args.kind.collection(), encode(&args.name));
-    on_object(global, &path, &json!({}), &format!("{}/{} resumed", args.kind.word(), args.name))
+    let (path, what) = object(args.kind, args.name.as_deref())?;
+    on_object(global, &format!("{path}/resume"), &json!({}), &format!("{what} resumed"))
+}
+
+pub(super) fn pin(args: &PinArgs, global: &Global) -> Ended {
+    let path = format!("/v1/participants/{}/pin", encode(&args.name));
+    let line = format!("participant/{} pinned to {} calls at once", args.name, args.in_flight);
+    on_object(global, &path, &json!({ "in_flight": args.in_flight, "reason": args.reason }), &line)
+}
+
+pub(super) fn unpin(args: &UnpinArgs, global: &Global) -> Ended {
+    let path = format!("/v1/participants/{}/pin", encode(&args.name));
+    let line = format!("participant/{} is no longer pinned", args.name);
+    on_object(global, &path, &json!({ "reason": args.reason }), &line)
+}
+
+pub(super) fn forget(args: &ForgetArgs, global: &Global) -> Ended {
+    let path = format!("/v1/participants/{}/forget", encode(&args.name));
+    let line = format!("what was learned about participant/{} is forgotten", args.name);
+    on_object(global, &path, &json!({ "reason": args.reason }), &line)
 }
 
 pub(super) fn activate(args: &ActivateArgs, global: &Global) -> Ended {

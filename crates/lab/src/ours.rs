@@ -1,0 +1,76 @@
+//! Whether ours is still itself: a quick set, and mutants that must not pass for it.
+//!
+//! The scenarios are small and of this file alone, so that a debug build runs them in seconds; the published
+//! figures come from `scenarios/`.
+
+use crate::arms::{self, OURS};
+use crate::scenario::{self, Scenario};
+use crate::score::Score;
+use crate::suite;
+
+const SEEDS: [u64; 2] = [1, 2];
+
+fn read(name: &str, head: &str, participant: &str, arrivals: &str) -> Scenario {
+    let text = format!(
+        "name = \"{name}\"\nmeasure_from_s = 15\n{head}\n[participants.p]\nservice_ms = 100\nnetwork_ms = 4\n{participant}\n\
+         [definitions.d]\nsteps = [{{ call = \"p\" }}]\n[arrivals]\n{arrivals}\n"
+    );
+    let none = |name: &str| Err(format!("no {name} here"));
+    scenario::read(name, &text, &none)
+        .unwrap_or_else(|all| panic!("{}", all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+}
+
+/// Each asks something else of a limit: to grow, to shrink, not to be as large as it may, not to trust luck.
+fn quick() -> Vec<Scenario> {
+    vec![
+        read(
+            "grow",
+            "duration_s = 75\ndeadline_s = 5",
+            "workers = 24\ntimeout_ms = 2000\ninitial_limit = 4",
+            "load = 0.8",
+        ),
+        read(
+            "shrink",
+            "duration_s = 90\ndeadline_s = 5\ntrigger_s = [30, 60]",
+            "workers = 20\ntimeout_ms = 1000\ninitial_limit = 60\ngc = 0.05\nchanges = [{ at_s = 30, capacity = 0.4 }, { at_s = 60, capacity = 1.0 }]",
+            "load = 0.7",
+        ),
+        read(
+            "stuck",
+            "duration_s = 90\ndeadline_s = 5\ntrigger_s = [30, 50]",
+            "workers = 20\ntimeout_ms = 400\ninitial_limit = 60\nchanges = [{ at_s = 30, capacity = 0.05 }, { at_s = 50, capacity = 1.0 }]",
+            "load = 0.7",
+        ),
+        read(
+            "collapse",
+            "duration_s = 90\ndeadline_s = 8\ntrigger_s = [30, 40]",
+            "workers = 1000\ndiscipline = \"sharing\"\nusl_sigma = 0.02\nusl_kappa = 0.0012\ntimeout_ms = 1500\ninitial_limit = 150",
+            "load = 0.75\nchanges = [{ at_s = 30, load = 1.8 }, { at_s = 40, load = 0.75 }]",
+        ),
+    ]
+}
+
+fn mean(scores: &[Score]) -> f64 {
+    scores.iter().map(|s| s.goodput_over_oracle).sum::<f64>() / scores.len() as f64
+}
+
+#[test]
+fn ours_holds_and_no_mutant_does() {
+    let names: Vec<String> = [OURS, "mutants"].map(str::to_owned).to_vec();
+    let specs = arms::chosen(&names).unwrap_or_else(|e| panic!("{e}"));
+    let runs = suite::run(&quick(), &specs, &SEEDS, 2, &|_, _| {});
+    let by_arm: Vec<(&str, Vec<f64>)> = (0..specs.len())
+        .map(|n| (specs[n].name.as_str(), runs.iter().map(|scenario| mean(&scenario.arms[n].scores)).collect()))
+        .collect();
+    let (_, ours) = &by_arm[0];
+    assert!(ours.iter().zip(OURS_AT_LEAST).all(|(reached, least)| *reached >= least), "ours: {by_arm:?}");
+    for (name, theirs) in &by_arm[1..] {
+        let behind = ours.iter().zip(theirs).map(|(o, t)| o - t).fold(0.0, f64::max);
+        assert!(behind > MUTANT_BEHIND, "{name} passes for ours: {by_arm:?}");
+    }
+}
+
+/// What ours reaches of the oracle in each of them, with something to spare.
+const OURS_AT_LEAST: [f64; 4] = [0.95, 0.75, 0.9, 0.95];
+/// How far every mutant falls behind in one of them.
+const MUTANT_BEHIND: f64 = 0.1;

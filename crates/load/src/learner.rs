@@ -1,0 +1,291 @@
+//! How many calls at once one endpoint gets: measures windows, believes (`knee.rs`), and moves the limit.
+//!
+//! ```text
+//!   limit moved │ settle: one latency │ measure: three latencies or more │ belief │ limit moves, a little up or down
+//! ```
+//! Only windows in which the limit was what held calls back teach; without such a window the limit stays as it is.
+//! The limit is never still: it goes a few per cent up and down by turns, by dice, since what does not move
+//! cannot be measured. Calls that were not answered have taken place and time but count as nothing done.
+//!
+//! Left out: ramps, holds and quotas (`participant.rs`), and which endpoint gets a call (`endpoints.rs`).
+
+use std::time::Duration;
+
+use model::Timestamp;
+
+use crate::knee::{Belief, Knee, Look, What};
+use crate::math::{Dice, exp, ln};
+use crate::mix::Mix;
+
+/// A window is measured for so long at least.
+const WINDOW_MIN_US: f64 = 40_000.0;
+/// And ends after this, however slow calls are.
+const WINDOW_MAX_US: f64 = 20_000_000.0;
+/// Latencies that a window is measured for.
+const WINDOW_LATENCIES: f64 = 3.0;
+/// Fewer calls than this make a window wait for more, for up to four times its length.
+const WINDOW_CALLS: u32 = 48;
+/// So much of a window must the limit have held calls back.
+const BOUND: f64 = 0.8;
+/// One window moves the limit by no more than these (logarithms).
+const DOWN_MAX: f64 = 0.9;
+const UP_MAX: f64 = 0.4;
+/// While nothing is known the first windows are short and the limit may double: a start from low costs little.
+const START_LOOKS: u64 = 12;
+const START_CALLS: u32 = 12;
+const START_UP_MAX: f64 = 0.8;
+/// Whatever limit it is told to begin with, it begins no higher.
+const START_MAX: u32 = 5;
+
+/// How one call ended, for the limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    Done,
+    /// It took a place and a time, and nothing is known to be done.
+    NoAnswer,
+    /// It took neither.
+    Nothing,
+}
+
+/// The last change that was noticed.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct ChangePoint {
+    pub(crate) at: Timestamp,
+    pub(crate) what: What,
+    /// The limit before.
+    pub(crate) from: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Window {
+    /// Measured from here on.
+    from: Timestamp,
+    /// Up to here is summed up.
+    at: Timestamp,
+    in_flight: u32,
+    is_bound: bool,
+    /// In call-microseconds.
+    area: f64,
+    bound_us: f64,
+    done: u32,
+    unanswered: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Learner {
+    knee: Knee,
+    mix: Mix,
+    dice: Dice,
+    window: Window,
+    /// Logarithm of the limit, without the dither.
+    level: f64,
+    most: u32,
+    limit: u32,
+    /// +1, -1; the next of a pair is the other.
+    phase: i8,
+    is_second: bool,
+    /// What a call takes, in microseconds, smoothed and with outliers cut.
+    latency_us: f64,
+    rest_us: f64,
+    pub(crate) change: Option<ChangePoint>,
+    /// Windows that taught.
+    pub(crate) looks: u64,
+}
+
+impl Learner {
+    pub(crate) fn new(seed: u64, initial: u32, most: u32) -> Self {
+        let most = most.max(1);
+        let initial = initial.min(START_MAX).clamp(1, most);
+        Self {
+            knee: Knee::new(seed),
+            mix: Mix::default(),
+            dice: Dice::new(seed ^ 0xd17),
+            window: Window {
+                from: Timestamp::ZERO,
+                at: Timestamp::ZERO,
+                in_flight: 0,
+                is_bound: false,
+                area: 0.0,
+                bound_us: 0.0,
+                done: 0,
+                unanswered: 0,
+            },
+            level: ln(f64::from(initial)),
+            most,
+            limit: initial,
+            phase: 1,
+            is_second: false,
+            latency_us: 0.0,
+            rest_us: 0.0,
+            change: None,
+            looks: 0,
+        }
+    }
+
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// Without the dither.
+    pub(crate) fn level(&self) -> f64 {
+        exp(self.level)
+    }
+
+    pub(crate) fn belief(&self) -> Option<Belief> {
+        self.knee.belief()
+    }
+
+    /// What a call takes at rest, in microseconds; 0 if nothing is known.
+    pub(crate) fn rest_us(&self) -> f64 {
+        self.rest_us
+    }
+
+    /// The same of one kind of call.
+    pub(crate) fn rest_of_us(&self, operation: u16) -> f64 {
+        self.rest_us * self.mix.ratio(operation)
+    }
+
+    pub(crate) fn set_most(&mut self, most: u32) {
+        self.most = most.max(1);
+        self.level = self.level.min(ln(f64::from(self.most)));
+        self.limit = self.limit.min(self.most);
+    }
+
+    /// What was known before, aged: half of the limit, to begin with.
+    pub(crate) fn recall(&mut self, level: f64, capacity: f64, latency: f64, deviation: f64) {
+        self.level = ln((level * 0.5).clamp(1.0, f64::from(self.most)));
+        self.limit = self.rounded(self.level);
+        if capacity > 0.0 && latency > 0.0 {
+            self.knee.recall(capacity, latency, deviation);
+            self.latency_us = latency * 1e6;
+            self.rest_us = self.latency_us;
+            self.looks = START_LOOKS;
+        }
+    }
+
+    /// So many calls are under way from now on, and whether more would be if they might.
+    pub(crate) fn moved(&mut self, now: Timestamp, in_flight: u32, is_bound: bool) {
+        self.sum_up(now);
+        self.window.in_flight = in_flight;
+        self.window.is_bound = is_bound;
+    }
+
+    fn sum_up(&mut self, now: Timestamp) {
+        let window = &mut self.window;
+        let from = window.at.max(window.from);
+        if now > from {
+            let us = (now.0 - from.0) as f64;
+            window.area += us * f64::from(window.in_flight);
+            if window.is_bound {
+                window.bound_us += us;
+            }
+        }
+        window.at = window.at.max(now);
+    }
+
+    /// A call has ended. Says whether the limit is another now.
+    pub(crate) fn ended(&mut self, now: Timestamp, operation: u16, took: Duration, end: End) -> bool {
+        if end == End::Nothing {
+            return false;
+        }
+        let us = (took.as_micros() as f64).clamp(1.0, 3.6e9);
+        if self.latency_us == 0.0 {
+            self.latency_us = us;
+        } else {
+            self.latency_us += (us.min(4.0 * self.latency_us) - self.latency_us) / 32.0;
+        }
+        self.sum_up(now);
+        if now < self.window.from {
+            return false;
+        }
+        match end {
+            End::Done => {
+                self.window.done += 1;
+                self.mix.done(operation, took);
+            }
+            End::NoAnswer => self.window.unanswered += 1,
+            End::Nothing => {}
+        }
+        let measured = (now.0 - self.window.from.0) as f64;
+        let (latencies, enough_calls) =
+            if self.is_starting() { (1.5, START_CALLS) } else { (WINDOW_LATENCIES, WINDOW_CALLS) };
+        let enough = (latencies * self.span_us()).clamp(WINDOW_MIN_US, WINDOW_MAX_US);
+        let calls = self.window.done + self.window.unanswered;
+        if measured < enough || (calls < enough_calls && measured < 4.0 * enough) {
+            return false;
+        }
+        self.close(now, measured)
+    }
+
+    /// How long what fills the places stays there.
+    fn span_us(&self) -> f64 {
+        if self.mix.has_kinds() { self.latency_us.max(self.mix.slowest_us()) } else { self.latency_us }
+    }
+
+    fn is_starting(&self) -> bool {
+        self.looks < START_LOOKS
+    }
+
+    fn begin_window(&mut self, now: Timestamp, settle_us: f64) {
+        self.sum_up(now);
+        self.mix.drop_window();
+        let window = &mut self.window;
+        window.from = Timestamp(now.0.saturating_add(settle_us as u64));
+        window.area = 0.0;
+        window.bound_us = 0.0;
+        window.done = 0;
+        window.unanswered = 0;
+    }
+
+    fn close(&mut self, now: Timestamp, measured: f64) -> bool {
+        let is_bound = self.window.bound_us >= BOUND * measured;
+        let in_flight = self.window.area / measured;
+        let (done, unanswered) = (self.window.done, self.window.unanswered);
+        let (work, calls) = self.mix.take();
+        let before = self.limit;
+        if is_bound && in_flight > 0.0 {
+            self.looks += 1;
+            if done == 0 {
+                // Nothing at all came back: there is no curve to look at.
+                self.level -= 0.5;
+            } else {
+                let seconds = measured / 1e6;
+                // Places taken by calls that were never answered make it worse, not less certain.
+                let calls = calls * f64::from(done) / f64::from(done + unanswered);
+                self.knee.see(Look { in_flight, per_second: work / seconds, calls });
+                if let Some(what) = self.knee.changed {
+                    self.change = Some(ChangePoint { at: now, what, from: before });
+                }
+                let up = if self.is_starting() { START_UP_MAX } else { UP_MAX };
+                let pull = self.knee.pull(self.level, DOWN_MAX, up);
+                self.level += if pull > 0.0 { 0.8 * pull } else { pull };
+            }
+            self.level = self.level.clamp(0.0, ln(f64::from(self.most)));
+            self.turn();
+        }
+        let settle = if self.limit == before { 0.0 } else { self.span_us().min(WINDOW_MAX_US) };
+        self.begin_window(now, settle);
+        self.limit != before
+    }
+
+    /// The next step of the dither: pairs of up and down, in an order that dice give.
+    fn turn(&mut self) {
+        if self.is_second {
+            self.phase = -self.phase;
+        } else {
+            self.phase = if self.dice.bits() & 1 == 0 { 1 } else { -1 };
+        }
+        self.is_second = !self.is_second;
+        let belief = self.knee.belief();
+        let deviation = belief.map_or(0.3, |b| b.deviation);
+        self.rest_us = belief.map_or(0.0, |b| b.latency * 1e6);
+        let size = (0.6 * deviation).clamp(0.04, 0.15);
+        let (low, high) = (self.rounded(self.level - size), self.rounded(self.level + size));
+        let high = if high == low { (low + 1).min(self.most) } else { high };
+        self.limit = if self.phase > 0 { high } else { low };
+    }
+
+    fn rounded(&self, level: f64) -> u32 {
+        (exp(level).round() as u32).clamp(1, self.most)
+    }
+}

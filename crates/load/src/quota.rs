@@ -1,0 +1,245 @@
+//! A rate that a participant enforces by refusing more (429, 503 with `Retry-After`), learned.
+//!
+//! A bucket is empty whenever it refuses. So what was accepted between two refusals, over the time between them, is
+//! the rate at which it fills, whatever its size, unless it was full in between. Calls are then paced a
+//! little under that rate, and while nothing is refused the pace creeps up, faster the longer it lasts, to find out
+//! whether there is more by now.
+//!
+//! What the participant announces itself (`RateLimit` headers) is taken as said, until the window it speaks of ends.
+//!
+//! Left out: outages. Refusals without anything accepted between them are the business of `health.rs`.
+
+use std::time::Duration;
+
+use model::Timestamp;
+
+use crate::call::Quota as Announced;
+
+/// Of the rate that was measured.
+const UNDER: f64 = 0.97;
+/// Refusals within this time are one.
+const EPISODE_US: u64 = 250_000;
+/// The pace creeps up by so much of itself in the first second without a refusal, and by so much more in the next.
+const CREEP_PER_S: f64 = 0.01;
+const CREEP_MAX_PER_S: f64 = 0.15;
+/// Without a refusal for so long, and without being what holds calls back, it is forgotten.
+const FORGET_US: u64 = 60_000_000;
+/// Starts may run ahead of the pace by so much.
+const AHEAD_US: f64 = 20_000.0;
+/// After a longer time without a refusal the pace is cut by a step; a second refusal soon after tells the rest.
+const LONG_S: f64 = 1.5;
+const STEP_DOWN: f64 = 0.93;
+const RATE_MIN: f64 = 0.01;
+const RATE_MAX: f64 = 1e7;
+/// What is announced for longer is not believed.
+const ANNOUNCED_MAX: Duration = Duration::from_secs(3_600);
+
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Quota {
+    /// Per second.
+    rate: Option<f64>,
+    accepted: u32,
+    /// The first and the last refusal of the episode under way, or of the last one.
+    first: Timestamp,
+    last: Timestamp,
+    crept: Timestamp,
+    /// When the pace last held a call back.
+    held_back: Timestamp,
+    arrival_us: f64,
+    announced: Option<(f64, Timestamp)>,
+}
+
+impl Quota {
+    pub(crate) fn accepted(&mut self) {
+        self.accepted = self.accepted.saturating_add(1);
+    }
+
+    /// A call was refused because there were too many.
+    pub(crate) fn refused(&mut self, now: Timestamp) {
+        let is_same = self.first != Timestamp::ZERO && now.0.saturating_sub(self.first.0) < EPISODE_US;
+        if is_same {
+            self.last = self.last.max(now);
+            return;
+        }
+        let since = now.0.saturating_sub(self.first.0) as f64 / 1e6;
+        if self.first == Timestamp::ZERO {
+            // Nothing is known before the bucket was empty twice.
+        } else if since > 0.0 && self.accepted > 0 {
+            let seen = f64::from(self.accepted) / since;
+            let weight = f64::from(self.accepted) / (f64::from(self.accepted) + 10.0);
+            let rate = match self.rate {
+                // Paced below the rate for long, the bucket was full and ran over: what was accepted is too little.
+                Some(rate) if seen < rate && since > LONG_S => (STEP_DOWN / UNDER * rate).max(seen),
+                // Less than thought is believed at once.
+                Some(rate) if seen < rate => rate + weight.max(0.5) * (seen - rate),
+                Some(rate) => rate + 0.5 * weight * (seen - rate),
+                None => seen,
+            };
+            self.rate = Some((UNDER * rate).clamp(RATE_MIN, RATE_MAX));
+        } else if let Some(rate) = &mut self.rate {
+            *rate = (*rate * 0.7).max(RATE_MIN);
+        }
+        self.first = now;
+        self.last = now;
+        self.crept = now;
+        self.accepted = 0;
+    }
+
+    /// Calls start again after a rest in which the bucket may have run over: what is measured begins here.
+    pub(crate) fn rested(&mut self, now: Timestamp) {
+        if self.first != Timestamp::ZERO {
+            self.first = now;
+            self.accepted = 0;
+        }
+    }
+
+    /// The participant said what is left.
+    pub(crate) fn announced(&mut self, now: Timestamp, quota: Announced) {
+        let reset = quota.reset_after.min(ANNOUNCED_MAX).as_secs_f64();
+        if reset > 0.0 {
+            let rate = (UNDER * f64::from(quota.remaining) / reset).max(RATE_MIN);
+            self.announced = Some((rate, now.after(quota.reset_after.min(ANNOUNCED_MAX))));
+        }
+    }
+
+    /// What is paced to, per second.
+    pub(crate) fn rate(&self, now: Timestamp) -> Option<f64> {
+        let announced = self.announced.filter(|(_, until)| now < *until).map(|(rate, _)| rate);
+        match (self.rate, announced) {
+            (Some(learned), Some(announced)) => Some(learned.min(announced)),
+            (learned, announced) => learned.or(announced),
+        }
+    }
+
+    pub(crate) fn started(&mut self, now: Timestamp) {
+        self.creep(now);
+        if let Some(rate) = self.rate(now) {
+            self.arrival_us = self.arrival_us.max(now.0 as f64) + 1e6 / rate;
+        }
+    }
+
+    fn creep(&mut self, now: Timestamp) {
+        let Some(rate) = self.rate else { return };
+        let step = now.0.saturating_sub(self.crept.0) as f64 / 1e6;
+        if step < 1.0 {
+            return;
+        }
+        self.crept = now;
+        if now.0.saturating_sub(self.last.0) > FORGET_US && now.0.saturating_sub(self.held_back.0) > FORGET_US {
+            self.rate = None;
+            self.first = Timestamp::ZERO;
+            return;
+        }
+        // Only a pace that holds calls back is worth raising.
+        if now.0.saturating_sub(self.held_back.0) < 1_000_000 {
+            let quiet = now.0.saturating_sub(self.last.0) as f64 / 1e6;
+            let creep = (CREEP_PER_S * quiet).min(CREEP_MAX_PER_S) * step.min(2.0);
+            self.rate = Some((rate * (1.0 + creep)).min(RATE_MAX));
+        }
+    }
+
+    /// When the next start is allowed; a time that has come means now.
+    pub(crate) fn next(&self, now: Timestamp) -> Timestamp {
+        match self.rate(now) {
+            None => Timestamp::ZERO,
+            Some(rate) => {
+                let ahead = AHEAD_US.max(1e6 / rate) - 1e6 / rate;
+                // No pace makes anybody wait for more than two of its intervals.
+                let mut at = (self.arrival_us - ahead).min(now.0 as f64 + 2e6 / rate);
+                if let Some((announced, until)) = self.announced
+                    && announced <= rate
+                {
+                    at = at.min(until.0 as f64);
+                }
+                Timestamp(at.max(0.0).ceil() as u64)
+            }
+        }
+    }
+
+    /// A call is waiting for the pace.
+    pub(crate) fn holds_back(&mut self, now: Timestamp) {
+        self.held_back = now;
+    }
+
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn recall(&mut self, rate: f64, now: Timestamp) {
+        if rate.is_finite() && rate > 0.0 {
+            self.rate = Some(rate.clamp(RATE_MIN, RATE_MAX));
+            self.first = now;
+            self.last = now;
+            self.crept = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bucket, and a caller that always has more; what is done and refused per second in the last half.
+    fn against_a_bucket(per_second: f64, depth: f64, seconds: u64) -> (f64, f64) {
+        let mut quota = Quota::default();
+        let (mut tokens, mut done, mut refused) = (depth, 0u32, 0u32);
+        let steps = seconds * 2_000;
+        for step in 0..steps {
+            let now = Timestamp(1_000_000_000 + step * 500);
+            tokens = (tokens + per_second / 2_000.0).min(depth);
+            for _ in 0..4 {
+                if quota.next(now) > now {
+                    quota.holds_back(now);
+                    break;
+                }
+                quota.started(now);
+                let counted = u32::from(step > steps / 2);
+                if tokens >= 1.0 {
+                    tokens -= 1.0;
+                    quota.accepted();
+                    done += counted;
+                } else {
+                    quota.refused(now);
+                    refused += counted;
+                }
+            }
+        }
+        let half = seconds as f64 / 2.0;
+        (f64::from(done) / half / per_second, f64::from(refused) / half / per_second)
+    }
+
+    #[test]
+    fn a_bucket_is_found_and_kept_to() {
+        for (per_second, depth) in [(600.0, 60.0), (600.0, 1_200.0), (20.0, 2.0), (20.0, 40.0), (1_500.0, 15.0)] {
+            let (done, refused) = against_a_bucket(per_second, depth, 120);
+            assert!(done > 0.94, "{per_second}/s, bucket of {depth}: {done} done");
+            assert!(refused < 0.03, "{per_second}/s, bucket of {depth}: {refused} refused");
+        }
+    }
+
+    #[test]
+    fn what_is_announced_is_taken_as_said() {
+        let mut quota = Quota::default();
+        let now = Timestamp::from_millis(1_000_000);
+        quota.announced(now, Announced { remaining: 100, reset_after: Duration::from_secs(10) });
+        assert!(quota.rate(now).is_some_and(|rate| (rate - 9.7).abs() < 1e-9));
+        quota.announced(now, Announced { remaining: 0, reset_after: Duration::from_secs(10) });
+        quota.started(now);
+        assert_eq!(quota.next(now), now.after(Duration::from_secs(10)));
+        assert_eq!(quota.rate(now.after(Duration::from_secs(10))), None);
+    }
+
+    #[test]
+    fn it_is_forgotten_when_it_is_gone() {
+        let mut quota = Quota::default();
+        let at = |s: u64| Timestamp::from_millis(1_000_000 + s * 1_000);
+        quota.refused(at(0));
+        (0..100).for_each(|_| quota.accepted());
+        quota.refused(at(1));
+        assert!(quota.rate(at(1)).is_some_and(|rate| (rate - 97.0).abs() < 1e-6));
+        for s in 2..200 {
+            quota.started(at(s));
+        }
+        assert_eq!(quota.rate(at(200)), None);
+    }
+}

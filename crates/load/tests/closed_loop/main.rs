@@ -1,0 +1,148 @@
+//! The learned limit against a participant whose capacity is known: each scene says what must hold.
+
+mod plant;
+
+use load::{Learn, ParticipantSpec};
+use plant::{CALM, Phase, Spread, World};
+
+fn spec(initial: u32) -> ParticipantSpec {
+    ParticipantSpec {
+        name: "billing".into(),
+        max_in_flight: 2_000,
+        initial_in_flight: Some(initial),
+        learn: Learn::On,
+        ..ParticipantSpec::default()
+    }
+}
+
+/// Demand is twice what it can do.
+const OVER: Phase = Phase { arrivals_per_s: 400.0, workers: 10, service_ms: 50.0, ..CALM };
+
+/// Done over what is possible, and calls at once over the knee.
+fn shares(world: &World, phase: Phase, from: usize, to: usize) -> (f64, f64) {
+    let (done, in_flight, _) = world.mean(from, to);
+    (done / phase.capacity().min(phase.arrivals_per_s), in_flight / phase.knee())
+}
+
+fn settles(name: &str, phase: Phase, spread: Spread, initial: u32, at_once: f64) {
+    let mut world = World::new(spec(initial), &[phase], spread, 1);
+    world.run(70);
+    let (done, in_flight) = shares(&world, phase, 30, 70);
+    assert!(done > 0.94 && in_flight < at_once, "{name}: {done:.2} done, {in_flight:.2} knees at once");
+}
+
+#[test]
+fn it_finds_the_knee_from_anywhere() {
+    for initial in [1, 20, 500] {
+        settles("exponential", OVER, Spread::Exponential, initial, 1.5);
+        settles("constant", OVER, Spread::None, initial, 1.5);
+    }
+}
+
+#[test]
+fn a_heavy_tail_is_no_congestion() {
+    settles("Pareto 1.5", OVER, Spread::Pareto(1.5), 20, 1.8);
+}
+
+#[test]
+fn half_of_the_capacity_lost() {
+    let half = Phase { at_s: 40.0, workers: 5, ..OVER };
+    let mut world = World::new(spec(20), &[OVER, half], Spread::Exponential, 2);
+    world.run(80);
+    let (_, soon) = shares(&world, half, 44, 50);
+    let (done, settled) = shares(&world, half, 55, 80);
+    assert!(soon < 1.8, "{soon:.2} knees at once, seconds after");
+    assert!(done > 0.93 && settled < 1.5, "{done:.2} done, {settled:.2} knees at once");
+}
+
+#[test]
+fn longer_latency_is_not_less_capacity() {
+    // The way there takes longer: the knee is twice as deep, and whoever cuts loses half of the throughput.
+    let far = Phase { at_s: 40.0, delay_ms: 50.0, ..OVER };
+    let mut world = World::new(spec(20), &[OVER, far], Spread::Exponential, 3);
+    world.run(90);
+    let (done, in_flight) = shares(&world, far, 60, 90);
+    assert!(done > 0.93 && in_flight < 1.5, "{done:.2} done, {in_flight:.2} knees at once");
+}
+
+#[test]
+fn a_quota_is_paced_under() {
+    let quota = Phase { quota_per_s: Some(120.0), ..OVER };
+    let mut world = World::new(spec(20), &[quota], Spread::Exponential, 4);
+    world.run(70);
+    let (done, _, started) = world.mean(35, 70);
+    assert!(done > 0.93 * 120.0, "{done:.0} done per second");
+    assert!(started < 1.06 * done, "{started:.0} calls per second for {done:.0} done");
+}
+
+#[test]
+fn a_storm_of_repeats_does_not_outlast_its_cause() {
+    let calm = Phase { arrivals_per_s: 170.0, ..OVER };
+    let storm = Phase { at_s: 30.0, workers: 3, ..calm };
+    let after = Phase { at_s: 40.0, ..calm };
+    let mut world = World::new(spec(20), &[calm, storm, after], Spread::Exponential, 5).timeout_ms(300.0);
+    world.run(100);
+    let (done, _, _) = world.mean(45, 100);
+    assert!(done > 0.95 * 170.0, "{done:.0} done per second after it");
+    let (_, _, started) = world.mean(30, 40);
+    assert!(started < 2.5 * 60.0, "{started:.0} calls per second to one that can do 60");
+}
+
+#[test]
+fn without_evidence_the_limit_stays() {
+    let calm = Phase { arrivals_per_s: 400.0, ..OVER };
+    let lull = Phase { at_s: 40.0, arrivals_per_s: 2.0, ..OVER };
+    let mut world = World::new(spec(20), &[calm, lull], Spread::Exponential, 6);
+    world.run(140);
+    let known = |world: &World| world.load.report(world.timestamp())[0].learned.map(|l| l.limit);
+    let later = known(&world);
+    world.run(150);
+    assert_eq!(later, known(&world));
+    assert!(later.is_some_and(|limit| (9.0..16.0).contains(&limit)), "{later:?}");
+}
+
+#[test]
+fn what_was_learned_survives_a_restart_by_half() {
+    let mut world = World::new(spec(20), &[OVER], Spread::Exponential, 7);
+    world.run(40);
+    let bytes = world.load.snapshot(world.timestamp());
+    let before = world.load.report(world.timestamp())[0].learned.expect("it learns");
+    let mut next = load::LoadManager::new();
+    next.set_participant(0, spec(20));
+    assert_eq!(next.restore(world.timestamp(), &bytes), Ok(1));
+    let after = next.report(world.timestamp())[0].learned.expect("it learns");
+    assert!((after.limit - before.limit / 2.0).abs() < 0.01, "{before:?} {after:?}");
+    let capacity = after.capacity_per_s.unwrap_or(0.0) / before.capacity_per_s.unwrap_or(1.0);
+    assert!((0.8..1.25).contains(&capacity), "{before:?} {after:?}");
+    next.forget(0);
+    assert_eq!(next.report(world.timestamp())[0].learned.and_then(|l| l.capacity_per_s), None);
+    // Every cut and every changed bit is noticed, and nothing is changed by it.
+    for length in 0..bytes.len() {
+        assert!(next.restore(world.timestamp(), &bytes[..length]).is_err(), "{length}");
+    }
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x10;
+        assert!(next.restore(world.timestamp(), &changed).is_err(), "{at}");
+    }
+}
+
+#[test]
+fn the_same_day_twice_is_the_same() {
+    let day = || {
+        let mut world = World::new(spec(20), &[OVER], Spread::Exponential, 8);
+        world.run(20);
+        world.seconds.iter().map(|s| (s.done, s.started, s.limit)).collect::<Vec<_>>()
+    };
+    assert_eq!(day(), day());
+}
+
+#[test]
+fn observing_changes_nothing_and_says_what_it_would_do() {
+    let observed = ParticipantSpec { learn: Learn::Observe, max_in_flight: 60, ..spec(20) };
+    let mut world = World::new(observed, &[OVER], Spread::Exponential, 9);
+    world.run(40);
+    assert!(world.seconds.iter().skip(2).all(|second| second.limit == 60));
+    let report = &world.load.report(world.timestamp())[0];
+    assert!(report.explain.contains("only observed"), "{}", report.explain);
+}
