@@ -410,7 +410,11 @@ fn limits(entry: &Entry, owner: &str, report: &mut Report) -> Option<Limits> {
             let most = max_in_flight?;
             let least = report.whole(entry, 1, 100_000)?;
             if least > most {
-                report.say(Code::WrongValue, entry.value.span, format!("min_in_flight is more than max_in_flight {most}"));
+                report.say(
+                    Code::WrongValue,
+                    entry.value.span,
+                    format!("min_in_flight is more than max_in_flight {most}"),
+                );
                 return None;
             }
             Some(least)

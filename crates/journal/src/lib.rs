@@ -48,7 +48,9 @@ pub mod inspect;
 mod memory;
 
 pub use batch::{Batch, BatchHash};
-pub use contract::{Committed, Completion, Durable, Fault, Figures, Journal, KeptFile, KeptFiles, Part, Refused, Status, Why};
+pub use contract::{
+    Committed, Completion, Durable, Fault, Figures, Journal, KeptFile, KeptFiles, Part, Refused, Status, Why,
+};
 pub use error::{Damage, DamageKind, Error, Place, Torn};
 pub use file::{FileJournal, Opened, open, open_on};
 pub use memory::{MemoryJournal, MemoryOpened, MemoryStore};

@@ -27,9 +27,8 @@ use crate::math::{Dice, exp, ln};
 const HYPOTHESES: usize = 96;
 /// Of them new in every window.
 const NEW: usize = 16;
-/// How likely it is taken to be that something changes within one window of so many calls.
+/// How likely it is taken to be that something changes within one window.
 const CHANGE: f64 = 0.03;
-const CHANGE_CALLS: f64 = 64.0;
 /// How far capacity and latency are taken to drift within one window, as a share.
 const DRIFT: f64 = 0.012;
 /// What the curve is never better than, as a share.
@@ -153,10 +152,8 @@ impl Knee {
         }
         let before = self.mean_throughput(n);
         let mut next = [Hypothesis::NONE; HYPOTHESES];
-        // A window of few calls is no good witness of a change.
-        let change = CHANGE * (calls / CHANGE_CALLS).clamp(0.2, 1.0);
-        self.survive(&mut next, change);
-        self.propose(&mut next, n, y, calls, change);
+        self.survive(&mut next);
+        self.propose(&mut next, n, y, calls);
         let variance = self.scatter / calls + MISFIT * MISFIT;
         let mut total = 0.0;
         for hypothesis in &mut next {
@@ -217,7 +214,7 @@ impl Knee {
     }
 
     /// Those that go on, as often as they are credible, each a little adrift.
-    fn survive(&mut self, next: &mut [Hypothesis; HYPOTHESES], change: f64) {
+    fn survive(&mut self, next: &mut [Hypothesis; HYPOTHESES]) {
         const STAY: usize = HYPOTHESES - NEW;
         let step = 1.0 / STAY as f64;
         let mut at = self.dice.share() * step;
@@ -234,14 +231,14 @@ impl Knee {
             if self.dice.bits().is_multiple_of(32) {
                 hypothesis.shape = (self.dice.bits() % SHAPES.len() as u64) as u8;
             }
-            hypothesis.weight = (1.0 - change) * step;
+            hypothesis.weight = (1.0 - CHANGE) * step;
             *slot = hypothesis;
             at += step;
         }
     }
 
     /// New ones: what was just seen is explained by a change of something.
-    fn propose(&mut self, next: &mut [Hypothesis; HYPOTHESES], n: f64, y: f64, calls: f64, change: f64) {
+    fn propose(&mut self, next: &mut [Hypothesis; HYPOTHESES], n: f64, y: f64, calls: f64) {
         let noise = (self.scatter / calls).sqrt().min(0.3);
         for place in 0..NEW {
             let mut new = next[(self.dice.bits() % (HYPOTHESES - NEW) as u64) as usize];
@@ -270,7 +267,7 @@ impl Knee {
             }
             new.capacity = new.capacity.clamp(-14.0, 18.0);
             new.latency = new.latency.clamp(-14.0, 9.0);
-            new.weight = change / NEW as f64;
+            new.weight = CHANGE / NEW as f64;
             next[HYPOTHESES - NEW + place] = new;
         }
     }

@@ -180,7 +180,7 @@ fn parked_is_what_waits_for_its_participants_alone() {
     desk.around.held = false;
     let calling = desk.begin("a@pay POST undo", "{}");
     let partition = &desk.leader.partition;
-    assert_eq!(partition.get(alone).map(|tx| tx.steps[0].branch.clone()), Some(Branch::Parked));
+    assert_eq!(partition.get(alone).map(|tx| tx.steps[0].branch), Some(Branch::Parked));
     assert!(partition.is_parked(alone));
     assert!(!partition.is_parked(beside), "{:?}", partition.get(beside).map(|tx| &tx.steps));
     assert!(!partition.is_parked(calling) && !partition.is_parked(calling + 1));

@@ -75,9 +75,7 @@ pub(crate) fn back_up(shared: &Shared, to: &Path) -> Result<BackupReport, Backup
     // From here on the journal forgets nothing, so that it continues whatever checkpoint is copied.
     let held = journal.keep_files().map_err(failed("the journal"))?;
     for log in &shared.statelogs {
-        log.with_files(|files| {
-            files.iter().try_for_each(|(path, bytes)| copy.file(path, *bytes, *bytes))
-        })?;
+        log.with_files(|files| files.iter().try_for_each(|(path, bytes)| copy.file(path, *bytes, *bytes)))?;
     }
     copy.folder("history")?;
     let at = shared.clock.now();

@@ -4,13 +4,13 @@
 //! the first verdict to the last. [`Engine`] is the cheap handle that everything outside holds.
 
 pub mod answer;
+pub mod backup;
 pub mod catalog;
 pub mod doctor;
 pub mod engine;
 pub mod query;
 pub mod refusal;
 pub mod report;
-pub mod backup;
 pub mod settings;
 pub mod submission;
 pub mod view;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 use model::{PartitionId, Timestamp};
-use partition::branch::Branch;
 use partition::Partition;
+use partition::branch::Branch;
 use plan::{Participant, Saga};
 use store::catalog::{Catalog, NodeIdentity};
 use store::history::History;

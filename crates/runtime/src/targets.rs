@@ -64,10 +64,7 @@ pub(crate) fn quota(headers: &[(HeaderName, HeaderValue)]) -> Option<load::Quota
         value.to_str().ok()?.trim().parse().ok()
     };
     let reset = number(&RATE_RESET)?;
-    Some(load::Quota {
-        remaining: number(&RATE_LEFT)?,
-        reset_after: std::time::Duration::from_secs(u64::from(reset)),
-    })
+    Some(load::Quota { remaining: number(&RATE_LEFT)?, reset_after: std::time::Duration::from_secs(u64::from(reset)) })
 }
 
 const TRANSACTION: HeaderName = HeaderName::from_static("tidegate-transaction");

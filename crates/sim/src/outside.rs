@@ -400,10 +400,8 @@ impl Outside {
                 if known.digest != flight.digest {
                     return (Work::Reused, 422);
                 }
-                let conflict = temper.conflict_on_repeat
-                    && !undo
-                    && !self.is_calm
-                    && known.attempt != flight.call.attempt;
+                let conflict =
+                    temper.conflict_on_repeat && !undo && !self.is_calm && known.attempt != flight.call.attempt;
                 return (Work::Repeat, if conflict { 409 } else { known.status });
             }
         }

@@ -195,7 +195,13 @@ enum Verb {
 /// How help groups the verbs; a test holds that each stands in exactly one group.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Use", &["init", "check", "test", "apply", "submit", "get", "list", "watch", "signal"]),
-    ("Operate", &["serve", "settings", "cancel", "retry", "resolve", "pause", "resume", "pin", "unpin", "forget", "activate", "backup", "restore"]),
+    (
+        "Operate",
+        &[
+            "serve", "settings", "cancel", "retry", "resolve", "pause", "resume", "pin", "unpin", "forget", "activate",
+            "backup", "restore",
+        ],
+    ),
     ("Inspect", &["participants", "doctor"]),
     ("Practise", &["stand", "demo", "drill", "bench", "lab"]),
 ];

@@ -45,7 +45,9 @@ pub(crate) enum Held {
     },
     /// A parked call of this participant goes on. Only now does it leave the count of the parked: in the same exchange
     /// the load manager is asked to start it, and never believes in room for others meanwhile.
-    Unparked { participant: u32 },
+    Unparked {
+        participant: u32,
+    },
     /// What was found by looking at everything: told when what it was looked at is durable.
     Found(Box<dyn FnOnce()>),
 }

@@ -87,7 +87,9 @@ fn steps(d: &Decision<'_>, effects: &[Effect]) -> Result<(), Violation> {
             && !(side == plan::Side::Pivot && after.has_effect())
             && after.status == Status::Active;
         let became_parked = after.branch == Branch::Parked && was != Branch::Parked && !is_taken_back;
-        if parked > u32::from(after.branch == Branch::Parked) || (became_parked && parked == 0) {
+        // Parked and taken back by one decision: reported once too often, and refused when it is asked for.
+        let was_parked = d.moves.iter().any(|m| matches!(m, Move::Park { step, .. } if usize::from(*step) == place));
+        if parked > u32::from(after.branch == Branch::Parked || was_parked) || (became_parked && parked == 0) {
             return wrong(d, format!("step {place} is {:?}, and {parked} times reported as parked", after.branch));
         }
     }

@@ -18,7 +18,7 @@ const OLDEST_EVERY: u32 = 8;
 #[derive(Debug, Default)]
 struct Queue {
     /// By arrival. Those that have left are passed over when they come to the front.
-    waiting: VecDeque<(TxId, CallRef)>,
+    waiting: VecDeque<(TxId, CallRef, u64)>,
     passed_over: u32,
 }
 
@@ -26,29 +26,33 @@ struct Queue {
 #[derive(Debug, Default)]
 pub struct Turns {
     queues: Vec<Queue>,
-    /// Those that wait, with their participant.
-    here: Map<(TxId, CallRef), u32>,
-    /// The load manager decides by dice: it promises no order.
-    lies: bool,
+    /// Those that wait, with their participant and the number of their arrival: one may come again.
+    here: Map<(TxId, CallRef), (u32, u64)>,
+    arrivals: u64,
+    /// The load manager decides by dice and promises no order, or two of them are asked.
+    is_unordered: bool,
 }
 
 impl Turns {
     /// A call has left its queue. `started`: it was its turn.
     fn leaves(&mut self, name: (TxId, CallRef), started: bool) -> Result<(), Violation> {
-        let Some(participant) = self.here.remove(&name) else { return Ok(()) };
+        let Some((participant, arrival)) = self.here.remove(&name) else { return Ok(()) };
         let Some(queue) = self.queues.get_mut(participant as usize) else { return Ok(()) };
-        if queue.waiting.front() == Some(&name) {
+        if queue.waiting.front() == Some(&(name.0, name.1, arrival)) {
             queue.waiting.pop_front();
             queue.passed_over = 0;
-            while queue.waiting.front().is_some_and(|first| !self.here.contains_key(first)) {
+            let is_here = |(tx, call, arrival): &(TxId, CallRef, u64)| {
+                self.here.get(&(*tx, *call)).is_some_and(|(_, number)| number == arrival)
+            };
+            while queue.waiting.front().is_some_and(|first| !is_here(first)) {
                 queue.waiting.pop_front();
             }
         } else if started {
             queue.passed_over += 1;
         }
         if queue.passed_over > PASSED_OVER_MAX
-            && !self.lies
-            && let Some((tx, call)) = queue.waiting.front()
+            && !self.is_unordered
+            && let Some((tx, call, _)) = queue.waiting.front()
         {
             let what = format!(
                 "{call:?} waits longest at participant {participant}, and {} went before it",
@@ -68,7 +72,7 @@ impl Checker for Turns {
     fn on(&mut self, _: Timestamp, event: &Event<'_>, _: &View<'_>) -> Result<(), Violation> {
         match event {
             Event::WorldBegins { features, .. } => {
-                self.lies = features.contains(&"load lies");
+                self.is_unordered = features.contains(&"load lies");
                 Ok(())
             }
             // Repeats wait for their budget as well: no order is promised between them and the others.
@@ -78,8 +82,9 @@ impl Checker for Turns {
                 if self.queues.len() <= place {
                     self.queues.resize_with(place + 1, Queue::default);
                 }
-                self.here.insert((*tx, *call), *participant);
-                self.queues[place].waiting.push_back((*tx, *call));
+                self.arrivals += 1;
+                self.here.insert((*tx, *call), (*participant, self.arrivals));
+                self.queues[place].waiting.push_back((*tx, *call, self.arrivals));
                 Ok(())
             }
             // A repeat that waited longer still may have had the turn of the one that waits longest.
@@ -91,7 +96,9 @@ impl Checker for Turns {
             }
             Event::Started { tx, call, .. } => self.leaves((*tx, *call), true),
             Event::GivenBack { tx, call, .. } => self.leaves((*tx, *call), false),
-            Event::Opened { .. } => {
+            Event::Opened { former_lives, .. } => {
+                // A former owner still asks its own load manager, which starts nothing any more.
+                self.is_unordered |= former_lives;
                 self.queues.clear();
                 self.here.clear();
                 Ok(())

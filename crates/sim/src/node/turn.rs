@@ -281,6 +281,13 @@ impl Node {
                 host.cold.push_back(tx);
                 true
             }
+            // Whoever has its partitions now may have ended it: a former owner's rows are not its own any more.
+            _ if self.is_former => false,
+            // The new owner's checkpoints have gone on: whoever sleeps that long finds out by himself.
+            _ if self.is_former => {
+                self.is_dead = true;
+                false
+            }
             other => {
                 let what = format!(
                     "the row of transaction {tx} of partition {place} cannot be read: {:?}",

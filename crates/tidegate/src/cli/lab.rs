@@ -144,7 +144,7 @@ fn run(args: &RunArgs, output: Output) -> Ended {
     ));
     let step = days.div_ceil(10).max(1);
     let progress = |done: usize, all: usize| {
-        if done % step == 0 && done < all {
+        if done.is_multiple_of(step) && done < all {
             note(&format!("{} %", done * 100 / all));
         }
     };
