@@ -158,7 +158,8 @@ async fn a_node_restored_from_a_backup_of_a_working_one_loses_nothing_and_waits(
 
     engine.pause_calls(None, "test").await.expect("resumed");
     for id in &waiting {
-        assert_eq!(state(&engine, *id, WAIT).await, "ended/completed");
+        let how = state(&engine, *id, WAIT).await;
+        assert_eq!(how, "ended/completed", "{:#?}", engine.participants());
     }
     // What came while the copy was made is in it from the beginning up to some moment.
     let mut found = 0;

@@ -27,7 +27,7 @@ impl BuildHasher for Fixed {
 
 impl FixedHasher {
     fn mix(&mut self, n: u64) {
-        let wide = u128::from(n ^ self.0) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835_u128;
+        let wide = u128::from(n ^ self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         self.0 = (wide as u64) ^ ((wide >> 64) as u64).rotate_left(23);
     }
 }

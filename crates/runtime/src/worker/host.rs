@@ -26,6 +26,9 @@ pub(crate) struct Host {
     pub(crate) parked: BTreeMap<u32, VecDeque<ParkedCall>>,
     /// Live transactions found at start with something of an earlier epoch outstanding.
     pub(crate) to_recover: VecDeque<Seq>,
+    /// Those of them whose call ended with this node and not by its participant: the repeat is nobody's fault, and no
+    /// budget of repeats holds it back.
+    pub(crate) interrupted: hashbrown::HashSet<Seq>,
     /// Transactions whose turn it was when the node stopped.
     pub(crate) to_grant: Vec<Seq>,
     /// Rows that the checkpoint under way deletes, should it fail.
@@ -91,6 +94,7 @@ impl Host {
             waiters: HashMap::new(),
             parked: BTreeMap::new(),
             to_recover: VecDeque::new(),
+            interrupted: hashbrown::HashSet::new(),
             bytes_since_checkpoint: 0,
             node_bytes_then: 0,
             trimmed: 0,

@@ -100,7 +100,7 @@ impl Worker {
         let class = match (outgoing.call.direction, outgoing.deadline) {
             (Direction::Compensate, _) => Class::Compensate,
             (Direction::Call, Timestamp::NEVER) if outgoing.progress.0 > 0 => Class::AfterPivot,
-            _ if outgoing.call.attempt > 1 => Class::Retry,
+            _ if outgoing.call.attempt > 1 && !self.hosts[host].interrupted.remove(&outgoing.call.tx) => Class::Retry,
             _ => Class::First,
         };
         let (done, all) = outgoing.progress;
@@ -352,6 +352,7 @@ impl Worker {
 
     fn ended(&mut self, host: usize, tx: &Transaction) {
         let seq = tx.seq();
+        self.hosts[host].interrupted.remove(&seq);
         let numbers = &self.shared.numbers;
         bump(&numbers.ended);
         subtract(&numbers.live, 1);

@@ -322,7 +322,9 @@ impl Worker {
             }
             for _ in 0..RECOVERED_PER_TURN {
                 let Some(tx) = self.hosts[place].to_recover.pop_front() else { break };
-                let _ = self.propose(place, Command::Recover(tx), now);
+                if self.propose(place, Command::Recover(tx), now).is_ok() {
+                    self.hosts[place].interrupted.insert(tx);
+                }
                 busy = true;
             }
             let partition = &self.hosts[place].leader.partition;
