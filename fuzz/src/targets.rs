@@ -72,7 +72,7 @@ pub const TARGETS: &[Target] = &[
     target("wire_entries", "the entries of a batch", wire_entries::run),
     // A frame holds whole plans.
     Target { bytes_max: 16 << 10, ..target("wire_checkpoint", "the frame of a checkpoint", wire_checkpoint::run) },
-    target("plan_stored", "plans and participants as stored", plan_stored::run),
+    Target { bytes_max: 16 << 10, ..target("plan_stored", "plans and participants as stored", plan_stored::run) },
     Target {
         heap_bytes: 4 << 20,
         ..target("connector_answer", "a participant's answer: status, headers, body", connector_answer::run)

@@ -327,7 +327,7 @@ fn bad_key(why: &str) -> Problem {
 pub(crate) fn actor(headers: &HeaderMap, peer: IpAddr) -> Result<CompactString, Problem> {
     let Some(value) = headers.get(ACTOR) else { return Ok(CompactString::from(format!("anonymous@{peer}"))) };
     let text = value.to_str().map(str::trim).unwrap_or_default();
-    if text.is_empty() || text.len() > 128 {
+    if text.is_empty() || text.len() > 128 || text.contains('\t') {
         let why = "must be 1 to 128 visible ASCII characters";
         return Err(
             Problem::new(Code::BadRequest, format!("the Tidegate-Actor {why}")).at(At::Header("Tidegate-Actor"), why)
