@@ -270,7 +270,7 @@ pub struct BatchHeader {
 impl BatchHeader {
     /// Seq of the last entry; `first_seq - 1` for an empty batch.
     pub fn last_seq(&self) -> u64 {
-        (self.first_seq + u64::from(self.count)).saturating_sub(1)
+        self.first_seq.saturating_add(u64::from(self.count)).saturating_sub(1)
     }
 
     /// Bytes from the start of this batch to the start of the next one.
@@ -278,12 +278,14 @@ impl BatchHeader {
         aligned(BATCH_HEADER_BYTES + self.length as usize, 8)
     }
 
-    /// The header at the start of `bytes`, if its own CRC holds; says nothing about the entries.
+    /// The header at the start of `bytes`, if its own CRC holds and its seqs have room; says nothing about the entries.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..BATCH_HEADER_BYTES)?;
         if bytes[16..20] != BATCH_MAGIC || u32_at(bytes, 68) != crc32fast::hash(&bytes[16..68]) {
             return None;
         }
+        // Whoever reads on asks for the seq behind the last one: a batch that leaves none was written by nobody.
+        u64_at(bytes, 32).checked_add(u64::from(u32_at(bytes, 28)))?;
         Some(Self {
             hash: hash_at(bytes, 0),
             partition: u16::from_le_bytes([bytes[20], bytes[21]]),

@@ -22,7 +22,7 @@ pub(super) struct Manifest {
     pub(super) generation: u64,
     pub(super) seq: u64,
     pub(super) batch_hash: [u8; 16],
-    /// Ordered by id, which is the order of replay.
+    /// Ordered by id, each once, which is the order of replay.
     pub(super) segments: Vec<Part>,
     pub(super) meta: Vec<u8>,
 }
@@ -99,6 +99,9 @@ impl Manifest {
         let mut segments = Vec::new();
         for _ in 0..count {
             segments.push(Part { id: fields.u32()?, len: fields.u64()?, chain: fields.u64()? });
+        }
+        if !segments.is_sorted_by(|earlier, later| earlier.id < later.id) {
+            return None;
         }
         let meta_len = usize::try_from(fields.u64()?).ok()?;
         let meta = fields.take(meta_len)?.to_vec();
