@@ -239,6 +239,11 @@ impl<'a> Decider<'a> {
         }
         let pinned = state.may_have_executed && remembers_by_endpoint(participant) && !is_planted(Mutant::PinForgotten);
         let endpoint = self.known_endpoint(step, direction).filter(|_| pinned);
+        if endpoint.is_some_and(|place| usize::from(place) >= participant.endpoints.len()) {
+            // No other would recognise it, and this one can be asked by nobody: parked, it would only go round.
+            let detail = "the endpoint that would recognise the call key is no longer declared";
+            return self.ask(AttentionCause::ParticipantGone, Some(step), direction, detail);
+        }
         self.make(Move::Start { step, direction, digest })?;
         let attempt = self.tx.steps[usize::from(step)].attempts;
         // When the outcome is decided, or the timeout is spent, nothing hangs on it any more: with it the call could
@@ -310,9 +315,8 @@ impl<'a> Decider<'a> {
         };
         let harmless = call.is_some_and(|call| call.method.is_idempotent()) || is_planted(Mutant::PromiseNeverEnds);
         let promised = participant.idempotency.remembers();
-        let found = participant.endpoints.len() == 1
-            || !remembers_by_endpoint(participant)
-            || self.known_endpoint(step, direction).is_some();
+        // That it has one endpoint now does not say that it had no other then.
+        let found = !remembers_by_endpoint(participant) || self.known_endpoint(step, direction).is_some();
         !may || harmless || (found && promised.is_some_and(|remembers| self.at < first.after(remembers)))
     }
 

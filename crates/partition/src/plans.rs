@@ -8,6 +8,8 @@ use plan::{Action, PlanHash, Saga, Wait};
 #[derive(Debug, Default, Clone)]
 pub struct Plans {
     slots: Vec<Arc<PlanSlot>>,
+    /// Decoded elsewhere: where the journal brings the same bytes, they are not decoded once more.
+    known: Vec<Arc<PlanSlot>>,
 }
 
 /// One plan, decoded.
@@ -20,6 +22,18 @@ pub struct PlanSlot {
     pub takes_signals: bool,
 }
 
+impl PlanSlot {
+    /// Decodes a plan.
+    ///
+    /// # Errors
+    /// When the bytes are no plan.
+    pub fn decode(hash: PlanHash, bytes: Arc<[u8]>) -> Result<Self, plan::saga::BadPlan> {
+        let saga = Saga::from_bytes(&bytes)?;
+        let takes_signals = saga.steps.iter().any(|s| matches!(s.action, Action::Wait(Wait::Signal { .. })));
+        Ok(Self { hash, bytes, saga, takes_signals })
+    }
+}
+
 impl Plans {
     pub fn get(&self, place: u32) -> Option<&Arc<PlanSlot>> {
         self.slots.get(place as usize)
@@ -29,11 +43,18 @@ impl Plans {
         self.slots.iter().position(|slot| slot.hash == *hash).map(|place| place as u32)
     }
 
+    /// A plan that was decoded for somebody else and may turn up here: partitions share it then.
+    pub fn know(&mut self, slot: Arc<PlanSlot>) {
+        self.known.push(slot);
+    }
+
     /// Adds a plan and gives its place.
     pub fn add(&mut self, hash: PlanHash, bytes: Arc<[u8]>) -> Result<u32, plan::saga::BadPlan> {
-        let saga = Saga::from_bytes(&bytes)?;
-        let takes_signals = saga.steps.iter().any(|s| matches!(s.action, Action::Wait(Wait::Signal { .. })));
-        self.slots.push(Arc::new(PlanSlot { hash, bytes, saga, takes_signals }));
+        let slot = match self.known.iter().find(|slot| slot.hash == hash && slot.bytes == bytes) {
+            Some(slot) => Arc::clone(slot),
+            None => Arc::new(PlanSlot::decode(hash, bytes)?),
+        };
+        self.slots.push(slot);
         Ok(self.slots.len() as u32 - 1)
     }
 

@@ -96,7 +96,7 @@ pub enum AttentionCause {
     TimedOutAfterPivot,
     /// The state machine refused to go on with this transaction.
     Quarantined,
-    /// The participant is no longer declared.
+    /// The participant is no longer declared, or the one endpoint of it that may be asked.
     ParticipantGone,
 }
 
@@ -230,10 +230,15 @@ impl Transaction {
         self.steps.iter().any(|s| s.status == Status::Active && matches!(s.branch, Branch::Outstanding { .. }))
     }
 
+    /// A decision about it broke off: it waits for a person before its own clock and its parked calls go on.
+    pub fn is_aside(&self) -> bool {
+        self.attention.as_ref().is_some_and(|a| a.cause == AttentionCause::Quarantined)
+    }
+
     /// When the clock should look at it again: the earliest of its branches and its own deadline.
     /// What is quarantined waits for a person only, or what failed once would fail at every turn.
     pub fn wakes_at(&self) -> Timestamp {
-        if self.attention.as_ref().is_some_and(|a| a.cause == AttentionCause::Quarantined) {
+        if self.is_aside() {
             return Timestamp::NEVER;
         }
         let mut earliest = if self.deadline_binds() { self.deadline } else { Timestamp::NEVER };

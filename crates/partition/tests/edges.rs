@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::saga;
 use model::{PartitionId, Seq, Timestamp};
 use partition::branch::{Branch, Status};
 use partition::state::Presence;
@@ -12,10 +13,6 @@ use partition::{
     Begin, Body, CallRef, Command, Effect, Evidence, Leader, Partition, Rejected, Sample, Surroundings, Transaction,
 };
 use plan::{Participant, Saga};
-
-#[path = "support/saga.rs"]
-#[allow(dead_code, reason = "the stories need all of it")]
-mod saga;
 
 struct Around {
     participants: Vec<Participant>,

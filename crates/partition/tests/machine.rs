@@ -6,27 +6,19 @@
 //! what is left must end, or ask a person; the person answers truthfully; then TX-2 and TX-3 are judged by what
 //! really happened at the participants. Shrinking shortens the tape.
 
-#[path = "support/ledger.rs"]
-mod ledger;
-#[path = "support/saga.rs"]
-mod saga;
-#[path = "support/tape.rs"]
-mod tape;
-#[path = "support/world.rs"]
-mod world;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Fate, Tells};
+use crate::support::ledger::{Fate, Tells};
+use crate::support::saga;
+use crate::support::tape::Tape;
+use crate::support::world::{Flying, World, json};
 use model::{Direction, Seq, Timestamp};
 use partition::branch::{Branch, Status};
 use partition::{Body, CallRef, Command, Evidence, Operator, Sample, Signal, Transaction};
 use plan::{Action, Wait};
 use proptest::prelude::any;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
-use tape::Tape;
-use world::{Flying, World, json};
 
 /// Enough to find each of the planted bugs that were tried, in a few seconds.
 const CASES: u32 = 800;

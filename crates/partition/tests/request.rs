@@ -4,14 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::saga;
 use model::{PartitionId, Timestamp, Value};
 use partition::branch::Branch;
 use partition::transaction::AttentionCause;
 use partition::{Begin, Command, Effect, Evidence, Leader, Operator, Partition, Rejected, Sample, Surroundings};
 use plan::{Participant, Saga};
-
-#[path = "support/saga.rs"]
-mod saga;
 
 struct Around(Vec<Participant>);
 

@@ -45,6 +45,8 @@ pub struct Outcome {
     /// Processor time of all threads together: another program on the machine does not count.
     pub cpu_seconds: f64,
     pub lived_twice: u64,
+    /// How near any life came to the bound of what may happen without a move outside, in percent.
+    pub still_percent_max: u64,
     /// How many seeds had each feature or fault.
     pub features: BTreeMap<&'static str, u64>,
     /// How many seeds each checker ended.
@@ -111,6 +113,7 @@ fn one(campaign: Campaign, seed: u64, mine: &mut Outcome) {
     };
     mine.entries += life.entries;
     mine.submissions += u64::from(life.submissions);
+    mine.still_percent_max = mine.still_percent_max.max(life.still_percent_max);
     mine.digest ^= life.digest.rotate_left((seed % 64) as u32);
     for name in &life.features {
         *mine.features.entry(name).or_default() += 1;
@@ -144,6 +147,7 @@ impl Outcome {
         self.submissions += other.submissions;
         self.cpu_seconds += other.cpu_seconds;
         self.lived_twice += other.lived_twice;
+        self.still_percent_max = self.still_percent_max.max(other.still_percent_max);
         self.digest ^= other.digest;
         for (name, count) in other.features {
             *self.features.entry(name).or_default() += count;
@@ -188,6 +192,7 @@ impl Outcome {
             "seeds_per_minute_of_a_core": (self.seeds as f64 * 60.0 / self.cpu_seconds.max(1e-9)).round(),
             "seconds": (self.seconds * 100.0).round() / 100.0,
             "lived_twice": self.lived_twice,
+            "still_percent_max": self.still_percent_max,
             "digest": format!("{:016x}", self.digest),
             "features": self.features,
             "by_checker": self.by_checker,

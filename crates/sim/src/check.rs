@@ -70,6 +70,21 @@ pub struct Checkers {
     found_by: Option<&'static str>,
 }
 
+/// Whether any of them listens to such an event: see [`Checkers`].
+pub(crate) fn is_heard(event: &Event<'_>) -> bool {
+    !matches!(
+        event,
+        Event::Calm
+            | Event::Submitted { .. }
+            | Event::TurnedAway { .. }
+            | Event::Operated { .. }
+            | Event::Arrived { .. }
+            | Event::Left { .. }
+            | Event::Crashed { .. }
+            | Event::Evicted { .. }
+    )
+}
+
 /// Tells these checkers, and stops at the first that objects.
 macro_rules! tell {
     ($self:ident, $method:ident, $arguments:tt, $($checker:ident)*) => {{

@@ -44,6 +44,7 @@ pub enum Event<'a> {
     // --- the partition's pipeline ---
     /// A command became an entry, on the leader's speculative state; `effects` are held until it is durable.
     /// `before` and `after` are the transaction it is about (`after` also when it ended); none for epochs and plans.
+    /// `before` is without attempts, signals and acts.
     Proposed {
         partition: u16,
         command: &'a Told<'a>,

@@ -95,6 +95,7 @@ impl Probe for Eyes<'_> {
     fn sizes(&self) -> Sizes {
         let Some(node) = self.node else { return Sizes::default() };
         let now = node.clock(self.facts.now);
+        let (backlog_max, held_backlog_max) = node.load.backlogs_max(now);
         Sizes {
             calls: node.calls.len(),
             held: node.gathering.len() + node.under_way.iter().map(|u| u.held.len()).sum::<usize>(),
@@ -102,8 +103,8 @@ impl Probe for Eyes<'_> {
             parts_under_way: node.under_way.len(),
             live: node.hosts.iter().map(|h| h.leader.partition.live_count()).sum(),
             resident: node.hosts.iter().map(|h| h.leader.partition.resident_count()).sum(),
-            backlog_max: node.load.backlog_max(now),
-            held_backlog_max: node.load.held_backlog_max(now),
+            backlog_max,
+            held_backlog_max,
             timers_due: node.hosts.iter().map(|h| h.leader.partition.due(now, 10_000).len()).sum(),
         }
     }
@@ -116,7 +117,7 @@ impl Probe for Eyes<'_> {
 static NOTHING_PARKED: BTreeMap<u32, VecDeque<CallRef>> = BTreeMap::new();
 
 /// Longer than any timer of a world in its calm time.
-const PATIENCE: Duration = Duration::from_secs(40 * 86_400);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40 * 86_400);
 
 fn with_view<T>(facts: &Facts, node: Option<&Node>, then: impl FnOnce(&View<'_>) -> T) -> T {
     let host_of = |place: usize| node.and_then(|node| node.hosts.get(place));
@@ -154,6 +155,9 @@ fn with_view<T>(facts: &Facts, node: Option<&Node>, then: impl FnOnce(&View<'_>)
 
 /// Tells everybody who watches.
 pub(crate) fn tell(watch: &mut Watch, facts: &Facts, node: Option<&Node>, event: &Event<'_>) {
+    if watch.is_deaf_to(event) {
+        return;
+    }
     with_view(facts, node, |view| watch.tell(event, view));
 }
 

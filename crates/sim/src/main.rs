@@ -80,7 +80,7 @@ fn told(campaign: Campaign, json: bool) -> bool {
 
 fn hunt(words: &mut Vec<String>, json: bool, cores: usize) -> Result<bool, String> {
     let most = number(words, "--max-seeds")?.unwrap_or(5_000);
-    let from = number(words, "--from")?.unwrap_or(0);
+    let from = number(words, "--from")?.unwrap_or(1);
     let jobs = number(words, "--jobs")?.map_or(cores, |n| n as usize);
     let run = if flag(words, "--promises-only") { mutants::run_seed_by_promises } else { mutants::run_seed };
     let planted = match option(words, "--only")? {

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use compact_str::CompactString;
 use definition::{Known, SourceFile, check};
+use partition::plans::PlanSlot;
 use plan::{Participant, PlanHash, Saga};
 
 use crate::fixed::Rng;
@@ -28,6 +29,8 @@ pub struct Dish {
     pub saga: Arc<Saga>,
     pub bytes: Arc<[u8]>,
     pub hash: PlanHash,
+    /// The bytes decoded, as every partition of every life has them.
+    pub(crate) slot: Arc<PlanSlot>,
     /// Which input it wants.
     pub input: Input,
 }
@@ -73,8 +76,10 @@ fn make(text: &str, input: Input) -> Dish {
 }
 
 fn dressed(saga: Saga, input: Input) -> Dish {
-    let bytes = saga.to_bytes();
-    Dish { hash: Saga::hash_of(&bytes), bytes: Arc::from(bytes), saga: Arc::new(saga), input }
+    let bytes: Arc<[u8]> = saga.to_bytes().into();
+    let hash = Saga::hash_of(&bytes);
+    let slot = PlanSlot::decode(hash, Arc::clone(&bytes)).expect("a plan reads what it wrote");
+    Dish { hash, bytes, slot: Arc::new(slot), saga: Arc::new(saga), input }
 }
 
 /// The same dish under another name and version.

@@ -1,6 +1,9 @@
 //! Definitions in force, with every version that was ever applied. Participants are in `facts`.
 
+use std::sync::Arc;
+
 use compact_str::CompactString;
+use partition::Partition;
 use plan::Saga;
 
 use crate::fixed::Rng;
@@ -35,6 +38,13 @@ impl Tables {
     pub(crate) fn active(&self, family: u32) -> &Dish {
         let versions = &self.families[family as usize].versions;
         &versions[versions.len() - 1]
+    }
+
+    /// Spares a new partition the decoding of what all have decoded.
+    pub(crate) fn teach(&self, partition: &mut Partition) {
+        for dish in self.families.iter().flat_map(|family| &family.versions) {
+            partition.plans.know(Arc::clone(&dish.slot));
+        }
     }
 
     pub(crate) fn family_of(&self, name: &str) -> u32 {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use model::{Seq, Timestamp, TxId};
 use partition::EntryKind;
 
+use crate::check;
 use crate::event::{Checker, Event, View, Violation};
 use crate::fixed::split_mix;
 
@@ -17,6 +18,8 @@ pub(crate) struct Watch {
     /// The first broken promise, and who found it.
     pub(crate) broken: Option<(&'static str, Violation)>,
     pub(crate) entries: u64,
+    /// Moves outside: calls that reached a participant, clients that were told something, transactions that ended.
+    pub(crate) moved: u64,
     digest: u64,
     story: Option<Story>,
 }
@@ -35,6 +38,7 @@ impl Watch {
             checkers,
             broken: None,
             entries: 0,
+            moved: 0,
             digest: 0,
             story: story.map(|about| Story { about, lines: Vec::new() }),
         }
@@ -54,6 +58,11 @@ impl Watch {
                 return;
             }
         }
+    }
+
+    /// Nobody listens, and nothing of it is written down.
+    pub(crate) fn is_deaf_to(&self, event: &Event<'_>) -> bool {
+        self.story.is_none() && !check::is_heard(event)
     }
 
     pub(crate) fn at_end(&mut self, view: &View<'_>) {
@@ -95,8 +104,18 @@ impl Watch {
             Event::Started { call, endpoint, .. } => {
                 (2, call.tx ^ u64::from(call.step) << 40 ^ u64::from(call.attempt) << 50 ^ u64::from(*endpoint) << 60)
             }
-            Event::Worked { key, deed, .. } => (3, key.tx.0 as u64 ^ u64::from(key.step) << 50 ^ (*deed as u64) << 60),
-            Event::Acknowledged { tx, .. } | Event::OutcomeTold { tx, .. } => (4, tx.0 as u64),
+            Event::Worked { key, deed, .. } => {
+                self.moved += 1;
+                (3, key.tx.0 as u64 ^ u64::from(key.step) << 50 ^ (*deed as u64) << 60)
+            }
+            Event::Acknowledged { tx, .. } | Event::OutcomeTold { tx, .. } => {
+                self.moved += 1;
+                (4, tx.0 as u64)
+            }
+            Event::Ended { .. } => {
+                self.moved += 1;
+                return;
+            }
             Event::Recovered { tail, .. } => (5, *tail),
             Event::Durable { last_seq, .. } => (6, *last_seq),
             _ => return,

@@ -27,7 +27,7 @@ use crate::check;
 use crate::disk::{Disk, End};
 use crate::event::{Checker, Event, Fault, Violation};
 pub(crate) use crate::facts::tell;
-use crate::facts::{Facts, History, tell_end};
+use crate::facts::{Facts, History, PATIENCE, tell_end};
 use crate::features::Features;
 use crate::fixed::Rng;
 use crate::ledger::Ledger;
@@ -45,8 +45,12 @@ pub(crate) use plan::{Planned, schedule};
 
 /// When every world begins.
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
-/// More happenings than any right life has, per submission.
-const STEPS_PER_SUBMISSION_MAX: u64 = 20_000;
+/// How much may happen while nothing moves outside (see [`Still`]): at once, for each submission, and for each second
+/// of the storm and of the calm.
+const STILL_AT_ONCE: u64 = 20_000;
+const STILL_PER_SUBMISSION: u64 = 40;
+const STILL_PER_STORM_SECOND: u64 = 1_000;
+const STILL_PER_CALM_SECOND: u64 = 100;
 const ROUNDS_OF_PEOPLE_MAX: u32 = 20;
 
 /// Everything outside the process.
@@ -101,6 +105,42 @@ pub(crate) struct World {
     rng: Rng,
     steps: u64,
     turns: u64,
+    still: Still,
+}
+
+/// How much has happened since anything moved outside: since a participant was reached by a call, a client was told
+/// something, or a transaction ended. What a life needs between two such moments grows with the time that passes (an
+/// outage is probed for as long as it lasts) and with what there is to take up after a restart, and with nothing else;
+/// whatever needs more goes round and round.
+#[derive(Default)]
+struct Still {
+    moved: u64,
+    since: Timestamp,
+    steps: u64,
+    /// The most that was ever used of what may be, in percent.
+    used_percent_max: u64,
+}
+
+impl Still {
+    /// Looks at the clock after so many happenings, with so many moves outside. `Err` says what is wrong.
+    fn look(&mut self, now: Timestamp, steps: u64, moved: u64, orders: u64, is_calm: bool) -> Result<(), String> {
+        if self.moved != moved || self.since == Timestamp::ZERO {
+            *self = Self { moved, since: now, steps, used_percent_max: self.used_percent_max };
+        }
+        let (spent, passed) = (steps - self.steps, now.since(self.since));
+        let per_second = if is_calm { STILL_PER_CALM_SECOND } else { STILL_PER_STORM_SECOND };
+        let most = STILL_AT_ONCE + STILL_PER_SUBMISSION * orders + per_second * passed.as_secs();
+        self.used_percent_max = self.used_percent_max.max(spent * 100 / most);
+        if spent > most {
+            return Err(format!(
+                "{spent} happenings in {passed:?}, and nothing moves outside: it goes round and round"
+            ));
+        }
+        if is_calm && passed > PATIENCE {
+            return Err(format!("all is calm, and for {passed:?} nothing has moved outside"));
+        }
+        Ok(())
+    }
 }
 
 /// How a life went.
@@ -114,6 +154,8 @@ pub struct Life {
     pub features: Vec<&'static str>,
     pub(crate) story: Option<Story>,
     pub submissions: u32,
+    /// How near it came to the bound of happenings without a move outside, in percent.
+    pub still_percent_max: u64,
 }
 
 /// How to run a life.
@@ -142,7 +184,7 @@ impl Orders {
 pub(crate) fn live(features: &Features, orders: &Orders) -> Life {
     let mut world = World::new(features.clone(), orders);
     world.run();
-    let World { mut out, .. } = world;
+    let World { mut out, still, .. } = world;
     Life {
         seed: features.seed,
         entries: out.watch.entries,
@@ -151,6 +193,7 @@ pub(crate) fn live(features: &Features, orders: &Orders) -> Life {
         broken: out.watch.broken.take(),
         features: features.names().to_vec(),
         submissions: features.submissions,
+        still_percent_max: still.used_percent_max,
     }
 }
 
@@ -184,7 +227,10 @@ impl World {
         for (n, item) in planned.iter_mut().enumerate() {
             item.is_dropped = orders.dropped.contains(&(n as u32));
         }
-        let followers = (0..features.partitions).map(|p| Partition::new(PartitionId(p))).collect();
+        let mut followers: Vec<Partition> = (0..features.partitions).map(|p| Partition::new(PartitionId(p))).collect();
+        for follower in &mut followers {
+            tables.teach(follower);
+        }
         let mut out = Outer {
             facts: Facts {
                 seed,
@@ -231,6 +277,7 @@ impl World {
             rng: Rng::named(seed, "world"),
             steps: 0,
             turns: 0,
+            still: Still::default(),
         }
     }
 
@@ -243,13 +290,13 @@ impl World {
         let seed = self.out.features.seed;
         self.say(&Event::WorldBegins { seed, features: &names });
         self.restart();
-        let most = STEPS_PER_SUBMISSION_MAX * u64::from(self.out.features.submissions).max(20);
         let mut rounds = 0;
         let mut ended_before = 0;
         while self.out.watch.broken.is_none() {
             self.steps += 1;
-            if self.steps > most {
-                let what = format!("{most} happenings and no end: something goes round and round");
+            let (moved, orders) = (self.out.watch.moved, u64::from(self.out.features.submissions));
+            let is_calm = self.out.facts.is_calm;
+            if let Err(what) = self.still.look(self.out.facts.now, self.steps, moved, orders, is_calm) {
                 self.out.watch.found(Violation::new("liveness", None, what));
                 break;
             }
@@ -444,5 +491,46 @@ impl World {
         let (tx, what) = first.unwrap_or_else(|| (None, "a client was never answered".to_owned()));
         let what = format!("no person can end it: {what}");
         self.out.watch.found(Violation::new("liveness", tx, what));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Looks once a second for so long, with so many happenings in between. Gives when it was too much.
+    fn lives(seconds: u64, each_second: u64, moves_every: u64, is_calm: bool) -> Option<u64> {
+        let (mut still, mut now, mut moved) = (Still::default(), START, 0);
+        (1..=seconds).find(|n| {
+            now = now.after(SECOND);
+            moved += u64::from(n.is_multiple_of(moves_every));
+            still.look(now, n * each_second, moved, 10, is_calm).is_err()
+        })
+    }
+
+    #[test]
+    fn an_outage_may_be_probed_for_as_long_as_it_lasts() {
+        assert_eq!(lives(30 * 3_600, STILL_PER_STORM_SECOND / 2, u64::MAX, false), None);
+    }
+
+    #[test]
+    fn what_moves_outside_may_take_as_long_as_it_likes() {
+        assert_eq!(lives(30 * 3_600, STILL_AT_ONCE / 60, 60, true), None);
+    }
+
+    #[test]
+    fn what_goes_round_is_told_soon() {
+        let told = lives(30 * 3_600, 10 * STILL_PER_STORM_SECOND, u64::MAX, false);
+        assert!(told.is_some_and(|seconds| seconds < 10), "{told:?}");
+        let told = lives(30 * 3_600, 2 * STILL_PER_CALM_SECOND, u64::MAX, true);
+        assert!(told.is_some_and(|seconds| seconds < 300), "{told:?}");
+    }
+
+    #[test]
+    fn slowly_for_ever_is_for_ever() {
+        let told = lives(50 * 86_400, 1, u64::MAX, true);
+        assert_eq!(told, Some(PATIENCE.as_secs() + 2));
     }
 }

@@ -84,6 +84,7 @@ impl Decider<'_> {
         }
         self.effects.push(Effect::Decided(self.tx.seq()));
         self.withdraw_outstanding()?;
+        let was_aside = self.tx.is_aside();
         if self.tx.attention.as_ref().is_some_and(|a| a.direction == Direction::Call) {
             self.make(Move::Unask)?;
         }
@@ -93,7 +94,40 @@ impl Decider<'_> {
             }
         }
         self.raise_open()?;
+        if was_aside {
+            self.report_all_parked();
+        }
         self.undo_next()
+    }
+
+    /// What was put aside counts again: whoever had room for its parked calls was told that they would not go on.
+    pub(crate) fn report_all_parked(&mut self) {
+        for step in self.step_indices() {
+            match (self.status(step), self.branch(step)) {
+                (Status::Active, Branch::Parked) => self.report_parked(step, Direction::Call),
+                (Status::Undoing, Branch::Parked) => self.report_parked(step, Direction::Compensate),
+                _ => {}
+            }
+        }
+    }
+
+    /// What was put aside is taken up: branches that nothing would wake go on, with no more trust in a repeat than
+    /// they had before.
+    pub(crate) fn take_up(&mut self) -> Result<(), Rejected> {
+        for step in self.step_indices() {
+            let goes_on = match self.tx.phase {
+                Phase::Forward => true,
+                Phase::Stopping(_) => self.status(step) == Status::Undoing || self.asks_on(step),
+                // Turning back wakes what it needs, one after the other.
+                Phase::Queued | Phase::Undoing | Phase::Ended => false,
+            };
+            match (self.status(step), self.branch(step)) {
+                (Status::Active, Branch::Idle) if goes_on => self.again(step, false)?,
+                (Status::Undoing, Branch::Idle) if goes_on => self.release(step, Direction::Compensate, false)?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// A forward step that is not outstanding goes no further.

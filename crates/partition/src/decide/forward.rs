@@ -232,9 +232,8 @@ impl Decider<'_> {
             Direction::Compensate => state.status == Status::Undoing,
         };
         // What was put aside waits for a person: its timeout wakes nobody, so past it a call would be asked for, found
-        // too late and parked without end. A retry takes it up again.
-        let is_aside = self.tx.attention.as_ref().is_some_and(|a| a.cause == AttentionCause::Quarantined);
-        if state.branch != Branch::Parked || !goes || is_aside {
+        // too late and parked without end. Whoever closes the question takes it up again.
+        if state.branch != Branch::Parked || !goes || self.tx.is_aside() {
             return Err(Rejected::Stale);
         }
         self.release(call.step, call.direction, true)

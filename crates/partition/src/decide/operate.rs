@@ -131,6 +131,7 @@ impl Decider<'_> {
             (Direction::Compensate, false) => "resolve compensate as refused",
         };
         self.act(verb, who, why)?;
+        let was_aside = self.tx.is_aside();
         if self.tx.attention.as_ref().is_some_and(|a| a.step == Some(step) || a.step.is_none()) {
             self.make(Move::Unask)?;
         }
@@ -143,9 +144,15 @@ impl Decider<'_> {
         let place = if is_planted(Mutant::ResolvesTheWrongStep) { 0 } else { step };
         self.make(Move::Settle { step: place, status, result, by_hand: true })?;
         self.raise_open()?;
+        if was_aside {
+            self.report_all_parked();
+        }
         let refused = direction == Direction::Call && !done;
         if refused && !definition.optional && definition.side != Side::After && self.tx.phase == Phase::Forward {
             return self.abort(Reason::Refused, Cause { step: Some(step), detail: why.clone() });
+        }
+        if was_aside {
+            self.take_up()?;
         }
         self.advance()
     }

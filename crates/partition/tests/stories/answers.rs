@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::story::check;
+use crate::support::story::check;
 
 #[test]
 fn what_was_not_taken_is_parked_and_costs_no_attempt() {

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::story::check;
+use crate::support::story::check;
 
 #[test]
 fn an_output_that_cannot_be_made_does_not_keep_it_open() {
@@ -301,6 +301,169 @@ fn a_participant_that_is_gone() {
             retry                        call credit#2@1
             credit: done                 completed; ended
             state                        ended, completed [charge done, credit done]
+        "#]],
+    );
+}
+
+#[test]
+fn a_decision_about_one_step_takes_up_the_rest_of_what_was_put_aside() {
+    check(
+        "
+            a@crm POST undo=PUT unknown=operator after=-
+            b@pay POST undo after=-
+            c@bill POST undo after=-
+        ",
+        "
+            begin
+            a: timeout!
+            c: 429
+            poison
+            b: done
+            heal
+            free bill
+            state
+            resolve a done
+            state
+            b: done
+            free bill
+            c: done
+            state
+        ",
+        expect![[r#"
+            begin                        call a#1; call b#1; call c#1
+            a: timeout!
+            c: 429                       parked call c
+            poison
+            b: done
+            heal
+            free bill
+            state                        forward, asks quarantined [a active/attention (may), b active (may), c active/parked]
+            resolve a done               parked call c; call b#2
+            state                        forward [a done by hand, b active/outstanding (may), c active/parked]
+            b: done
+            free bill                    call c#2
+            c: done                      completed; ended
+            state                        ended, completed [a done by hand, b done, c done]
+        "#]],
+    );
+}
+
+#[test]
+fn a_cancel_turns_back_what_was_put_aside_with_an_undo_under_way() {
+    check(
+        "
+            a@bill POST undo optional after=-
+            b@pay POST undo after=-
+        ",
+        "
+            begin
+            a: timeout!
+            pass 2s
+            a: timeout!
+            pass 10s
+            undo a: 429
+            poison
+            b: timeout!
+            heal
+            free bill
+            state
+            cancel
+            state
+            free bill
+            undo a: done
+            pass 2h
+            undo b: done
+            state
+        ",
+        expect![[r#"
+            begin                        call a#1; call b#1
+            a: timeout!
+            pass 2s                      call a#2@1
+            a: timeout!
+            pass 10s                     undo a#1@1
+            undo a: 429                  parked undo a
+            poison
+            b: timeout!
+            heal
+            free bill
+            state                        forward, asks quarantined [a undoing/parked (may), b active (may)]
+            cancel                       aborted: cancelled; parked undo a
+            state                        undoing, aborted: cancelled [a undoing/parked (may), b unknown (may)]
+            free bill                    undo a#2@1
+            undo a: done
+            pass 2h                      undo b#1
+            undo b: done                 ended
+            state                        ended, aborted: cancelled [a compensated, b compensated]
+        "#]],
+    );
+}
+
+#[test]
+fn the_endpoint_that_would_recognise_it_is_gone() {
+    check(
+        "
+            charge@pay POST undo
+            credit@bill POST undo
+        ",
+        "
+            begin
+            charge: done
+            credit: timeout!
+            hold bill
+            pass 1s
+            endpoints bill 1
+            free bill
+            free bill
+            state
+            retry
+            endpoints bill 2
+            retry
+            credit: done
+            state
+        ",
+        expect![[r#"
+            begin                        call charge#1
+            charge: done                 call credit#1
+            credit: timeout!
+            hold bill
+            pass 1s                      parked call credit
+            endpoints bill 1
+            free bill
+            free bill
+            state                        forward, asks participant_gone [charge done, credit active/attention (may)]
+            retry
+            endpoints bill 2
+            retry                        call credit#2@1
+            credit: done                 completed; ended
+            state                        ended, completed [charge done, credit done]
+        "#]],
+    );
+}
+
+#[test]
+fn one_endpoint_today_says_nothing_of_yesterday() {
+    check(
+        "
+            charge@pay POST undo
+            credit@bill POST undo
+        ",
+        "
+            begin
+            charge: done
+            endpoints bill 1
+            restart
+            state
+            resolve credit done
+            state
+        ",
+        expect![[r#"
+            begin                        call charge#1
+            charge: done                 call credit#1
+            endpoints bill 1
+            restart
+            state                        forward, asks promise_expired [charge done, credit active/attention (may)]
+            resolve credit done          completed; ended
+            state                        ended, completed [charge done, credit done by hand]
         "#]],
     );
 }

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::story::check;
+use crate::support::story::check;
 
 #[test]
 fn a_restart_adds_one_counted_attempt() {

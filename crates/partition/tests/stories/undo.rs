@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::story::check;
+use crate::support::story::check;
 
 #[test]
 fn undo_is_in_reverse_order_of_completion() {

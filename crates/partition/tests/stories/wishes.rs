@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::story::check;
+use crate::support::story::check;
 
 #[test]
 fn cancel_is_a_wish_and_the_last_step_may_win() {

@@ -8,6 +8,7 @@
 //! pass 5s                    time passes; what is due happens at its time
 //! sleep 5s                   time passes and nobody looks; what is due happens at the next `pass`
 //! hold P, free P, gone P, back P    a participant is held, has room, is not declared, is declared again
+//! endpoints P N              of a participant only the first N endpoints are declared
 //! park [undo] STEP           the load manager gives an outstanding call back
 //! grants wait, grants go     a freed lock is handed on later, at once
 //! takes back                 from here on it takes withdrawn calls back
@@ -85,6 +86,12 @@ fn tell(world: &mut World, line: &str) -> Result<(), partition::Rejected> {
                 "free" => world.free(place),
                 verb => world.around.gone[place] = verb == "gone",
             }
+            Ok(())
+        }
+        ["endpoints", p, most] => {
+            let place = place(world, p);
+            let declared = &participants()[place].endpoints;
+            world.around.participants[place].endpoints = declared[..most.parse::<usize>().expect("a number")].to_vec();
             Ok(())
         }
         ["park", rest @ ..] => {

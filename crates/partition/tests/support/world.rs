@@ -431,7 +431,6 @@ impl World {
     }
 
     /// All is as it was in a backup of this moment: what was done after it nobody remembers.
-    #[allow(dead_code, reason = "only stories tell of backups")]
     pub(crate) fn restore(&mut self) {
         self.incarnation += 1;
         self.ledger.lost_life = true;

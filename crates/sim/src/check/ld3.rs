@@ -104,11 +104,17 @@ impl Attempts {
     }
 
     fn judge(&self, d: &Decision<'_>, world: &View<'_>) -> Result<(), Violation> {
+        let mut over = None;
         for told in d.moves {
             match told {
-                Move::Answer { attempt, .. } if attempt.direction == Direction::Call => counts(d, attempt, world)?,
+                Move::Answer { attempt, .. } => {
+                    over = Some(&**attempt);
+                    if attempt.direction == Direction::Call {
+                        counts(d, attempt, world)?;
+                    }
+                }
                 Move::Start { step, direction: Direction::Call, .. } if !self.has_changed => again(d, *step, world)?,
-                Move::Backoff { step, until, .. } => waits(d, *step, *until, world)?,
+                Move::Backoff { step, until, .. } => waits(d, over, *step, *until, world)?,
                 _ => {}
             }
         }
@@ -158,11 +164,21 @@ fn again(d: &Decision<'_>, place: StepIndex, world: &View<'_>) -> Result<(), Vio
     Ok(())
 }
 
-/// The wait before the next attempt is the declared one, jittered down to half.
-fn waits(d: &Decision<'_>, place: StepIndex, until: Timestamp, world: &View<'_>) -> Result<(), Violation> {
+/// The wait after the attempt that this entry tells of is the declared one, jittered down to half. What stands after
+/// the whole entry is another matter: the step may have turned back by then, and begun to count its undo.
+fn waits(
+    d: &Decision<'_>,
+    over: Option<&Attempt>,
+    place: StepIndex,
+    until: Timestamp,
+    world: &View<'_>,
+) -> Result<(), Violation> {
     let step = &d.plan.steps[usize::from(place)];
+    let Some(over) = over.filter(|attempt| attempt.step == place) else {
+        return broken(d, format!("step {place} waits for another attempt, and none is over"));
+    };
     let state = &d.after.steps[usize::from(place)];
-    let is_undo = state.status == partition::branch::Status::Undoing;
+    let is_undo = over.direction == Direction::Compensate;
     // Waiting until it has settled is another wait.
     if is_undo && until == state.settles_at {
         return Ok(());
@@ -175,7 +191,7 @@ fn waits(d: &Decision<'_>, place: StepIndex, until: Timestamp, world: &View<'_>)
         (false, _) => called(step, world).map(|p| retry_of(step, p)),
     };
     let Some(declared) = declared else { return Ok(()) };
-    let n = if is_undo { state.attempts_counted.max(1) } else { state.attempts };
+    let n = if is_undo { state.attempts_counted.max(1) } else { over.n };
     let full = doubling(declared, n);
     let wait = until.since(d.entry.at);
     let is_slow = is_undo && n >= 10;

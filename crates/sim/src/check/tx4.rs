@@ -10,7 +10,6 @@ use partition::transaction::{AttentionCause, LockState, Phase};
 use partition::{CallRef, Command, Partition, Rejected, Transaction};
 
 use crate::event::{Checker, Event, PartitionView, Told, View, Violation};
-use crate::fixed::Set;
 
 /// A deadline is judged by then, in the node's time.
 const LATE_MAX: Duration = Duration::from_secs(2);
@@ -53,9 +52,11 @@ fn all(world: &View<'_>) -> Result<(), Violation> {
 }
 
 fn partition(place: &PartitionView<'_>, leader: &Partition, world: &View<'_>) -> Result<(), Violation> {
-    let parked: Set<(u64, StepIndex)> = place.parked.values().flatten().map(|call| (call.tx, call.step)).collect();
-    let timers = leader.due(Timestamp(u64::MAX - 1), usize::MAX);
-    let timed: Set<u64> = timers.iter().copied().collect();
+    // Sorted lists: this is looked at often, and seldom has much in it.
+    let mut parked: Vec<(u64, StepIndex)> = place.parked.values().flatten().map(|call| (call.tx, call.step)).collect();
+    parked.sort_unstable();
+    let mut timed = leader.due(Timestamp(u64::MAX - 1), usize::MAX);
+    timed.sort_unstable();
     let mut earliest = Timestamp::NEVER;
     for seq in leader.live_seqs() {
         let Some(tx) = leader.get(seq) else {
@@ -64,7 +65,9 @@ fn partition(place: &PartitionView<'_>, leader: &Partition, world: &View<'_>) ->
                 .follower
                 .get(seq)
                 .is_some_and(|tx| !is_aside(tx) && tx.steps.iter().any(|step| step.branch == Branch::Parked));
-            if waits && leader.presence(seq) == Presence::Evicted && !parked.iter().any(|(parked, _)| *parked == seq) {
+            let first = parked.partition_point(|(parked, _)| *parked < seq);
+            let is_parked = parked.get(first).is_some_and(|(parked, _)| *parked == seq);
+            if waits && leader.presence(seq) == Presence::Evicted && !is_parked {
                 let what = format!("seq {seq} of partition {} left memory, and is not among the parked", place.id);
                 return Err(Violation::new("TX-4", None, what));
             }
@@ -76,7 +79,7 @@ fn partition(place: &PartitionView<'_>, leader: &Partition, world: &View<'_>) ->
         if may_expire && !is_aside(tx) && tx.deadline.after(LATE_MAX) < world.node_now {
             return stranded(tx, format!("its deadline was {}, it is {:?} still", tx.deadline, tx.phase));
         }
-        if tx.wakes_at() != Timestamp::NEVER && !timed.contains(&seq) {
+        if tx.wakes_at() != Timestamp::NEVER && timed.binary_search(&seq).is_err() {
             return stranded(tx, format!("is due at {}, and no timer knows", tx.wakes_at()));
         }
         transaction(place, leader, tx, &parked, world)?;
@@ -103,7 +106,7 @@ fn transaction(
     place: &PartitionView<'_>,
     leader: &Partition,
     tx: &Transaction,
-    parked: &Set<(u64, StepIndex)>,
+    parked: &[(u64, StepIndex)],
     world: &View<'_>,
 ) -> Result<(), Violation> {
     let mut is_awake = tx.attention.is_some();
@@ -133,7 +136,7 @@ fn transaction(
                 }
             }
             // What a panic put aside goes on when a person says so, and is parked anew then.
-            Branch::Parked if !parked.contains(&(tx.seq(), step)) && !is_aside(tx) && !is_stopping(tx) => {
+            Branch::Parked if parked.binary_search(&(tx.seq(), step)).is_err() && !is_aside(tx) && !is_stopping(tx) => {
                 return stranded(tx, format!("step {step} is parked, and nobody will ask for it"));
             }
             Branch::Parked

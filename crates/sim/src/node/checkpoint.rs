@@ -13,6 +13,8 @@ use crate::event::Event;
 use crate::queue::Happening;
 use crate::world::{Outer, tell};
 
+const COLD_PER_TURN: usize = 16;
+
 /// A checkpoint collected in memory.
 pub(crate) struct Prepared {
     seq: Seq,
@@ -121,7 +123,6 @@ impl Node {
         tell(&mut out.watch, &out.facts, Some(self), &event);
     }
 
-    /// Lets parked rows leave memory while there are more than may be resident.
     /// Lets rows go wherever no checkpoint is under way: what is resident changes nothing.
     pub(crate) fn evict_all(&mut self, out: &mut Outer) {
         for place in 0..self.hosts.len() {
@@ -131,10 +132,12 @@ impl Node {
         }
     }
 
+    /// Lets parked rows leave memory while there are more than may be resident.
     fn evict(&mut self, out: &mut Outer, place: usize) {
         let host = &mut self.hosts[place];
         let mut over = host.leader.partition.resident_count().saturating_sub(out.features.resident_max);
-        let mut left = host.cold.len();
+        // Each turn looks at a few: what is not ready yet is looked at again when its turn comes round.
+        let mut left = host.cold.len().min(COLD_PER_TURN);
         let mut rows = 0;
         while over > 0 && left > 0 {
             left -= 1;

@@ -171,22 +171,17 @@ impl Loader {
         }
     }
 
-    pub(crate) fn held_backlog_max(&self, now: Timestamp) -> u64 {
+    /// The largest backlog of a participant, and of one that is held.
+    pub(crate) fn backlogs_max(&self, now: Timestamp) -> (u64, u64) {
         use load::State::{DoesNotKnowUs, Held, Probing};
-        match self {
-            Self::Real(load) => {
-                let is_held = |state| matches!(state, Held | Probing | DoesNotKnowUs);
-                load.report(now).iter().filter(|r| is_held(r.state)).map(|r| r.backlog).max().unwrap_or(0)
-            }
-            Self::Lying(_) => 0,
-        }
-    }
-
-    pub(crate) fn backlog_max(&self, now: Timestamp) -> u64 {
-        match self {
-            Self::Real(load) => load.report(now).iter().map(|r| r.backlog).max().unwrap_or(0),
-            Self::Lying(liar) => liar.waiting.len() as u64,
-        }
+        let load = match self {
+            Self::Real(load) => load,
+            Self::Lying(liar) => return (liar.waiting.len() as u64, 0),
+        };
+        load.report(now).iter().fold((0, 0), |(all, held), report| {
+            let is_held = matches!(report.state, Held | Probing | DoesNotKnowUs);
+            (report.backlog.max(all), if is_held { report.backlog.max(held) } else { held })
+        })
     }
 }
 

@@ -201,6 +201,9 @@ impl Node {
             _ => None,
         });
         let names: Vec<_> = names.collect();
+        if names.is_empty() {
+            return;
+        }
         let body = Arc::new(out.people.signal_body(no, out.facts.now));
         for name in names {
             let signal = Signal {
@@ -318,7 +321,7 @@ impl Node {
         }
         let watched = !self.is_former;
         let host = &mut self.hosts[place];
-        let before = subject.filter(|_| watched).and_then(|tx| host.leader.partition.get(tx).cloned());
+        let before = subject.filter(|_| watched).and_then(|tx| host.leader.partition.get(tx).map(outline));
         let begins = match &command {
             Command::Begin(begin) => Some((begin.idempotency_key.clone(), Arc::clone(&begin.input))),
             _ => None,
@@ -488,12 +491,46 @@ impl Node {
     }
 }
 
+/// A transaction without its past: the attempts, signals and acts that it keeps for its readers.
+fn outline(tx: &Transaction) -> Transaction {
+    Transaction {
+        id: tx.id,
+        plan: tx.plan,
+        phase: tx.phase,
+        lock: tx.lock,
+        idempotency_key: tx.idempotency_key.clone(),
+        submission_digest: tx.submission_digest,
+        key: tx.key.clone(),
+        input: Arc::clone(&tx.input),
+        began_at: tx.began_at,
+        deadline: tx.deadline,
+        priority: tx.priority,
+        traceparent: tx.traceparent.clone(),
+        outcome: tx.outcome,
+        decided_at: tx.decided_at,
+        ended_at: tx.ended_at,
+        cause: tx.cause.clone(),
+        output: tx.output.clone(),
+        attention: tx.attention.clone(),
+        cancel_wish: tx.cancel_wish,
+        deadline_spent: tx.deadline_spent,
+        order_last: tx.order_last,
+        steps: tx.steps.clone(),
+        attempts: smallvec::SmallVec::new(),
+        attempts_dropped: tx.attempts_dropped,
+        signals: Vec::new(),
+        acts: Vec::new(),
+    }
+}
+
 /// Whether trying again repeats no undo that may have executed and would not be recognised: a retry is a person's
 /// word that a repeat is harmless.
 fn retry_is_harmless(tx: &Transaction, saga: &plan::Saga, out: &Outer) -> bool {
     tx.steps.iter().enumerate().all(|(place, state)| {
         let Undo::Call { call, .. } = &saga.steps[place].compensate else { return true };
-        if state.status != Status::Undoing && !state.undo_may_have_executed {
+        // What is undone already no retry undoes again, however often it was tried.
+        let is_over = matches!(state.status, Status::Compensated | Status::GivenUp);
+        if is_over || (state.status != Status::Undoing && !state.undo_may_have_executed) {
             return true;
         }
         let deed = out.facts.ledger.deed(tx.id, place as u16);

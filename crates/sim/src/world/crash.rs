@@ -199,6 +199,7 @@ impl World {
             Some(checkpoint) => wire::checkpoint::read(id, &checkpoint.frame).map_err(|e| e.to_string())?,
             None => Partition::new(id),
         };
+        self.out.tables.teach(&mut partition);
         let mut kept = 0;
         if let Some(checkpoint) = checkpoint {
             for (seq, row) in &checkpoint.rows {

@@ -1,5 +1,6 @@
 //! The schedule of faults, drawn before a life begins, and what each of them does when its time comes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::Timestamp;
@@ -195,6 +196,13 @@ impl World {
         let mut rng = Rng::named(which, "files");
         if rng.chance(1, 2) {
             if let Some(family) = self.out.tables.change(&mut rng) {
+                if let Some(new) = family.versions.last() {
+                    let hosts = self.node.iter_mut().flat_map(|node| &mut node.hosts);
+                    let led = hosts.map(|host| &mut host.leader.partition);
+                    for partition in led.chain(&mut self.out.facts.followers) {
+                        partition.plans.know(Arc::clone(&new.slot));
+                    }
+                }
                 let what = format!("{} has {} versions", family.name, family.versions.len());
                 self.say(&Event::Changed { what: &what });
             }
@@ -208,6 +216,10 @@ impl World {
         declared.retry.max_backoff = declared.retry.backoff * 4;
         declared.timeout = Duration::from_millis(rng.between(300, 5_000));
         let what = format!("participant {} has other limits and retries", declared.name);
+        for (declared, first) in self.out.facts.participants.iter_mut().zip(crate::menu::participants()) {
+            let most = rng.between(1, first.endpoints.len() as u64) as usize;
+            declared.endpoints = first.endpoints[..most].to_vec();
+        }
         self.say(&Event::Changed { what: &what });
         self.tell_node(Note::Tables);
     }
