@@ -3,9 +3,7 @@
 use definition::{Checked, Known, SourceFile, check};
 use expect_test::{Expect, expect};
 
-#[path = "rules/expressions.rs"]
 mod expressions;
-#[path = "rules/files.rs"]
 mod files;
 
 const PARTICIPANTS: &str = include_str!("../../../examples/telecom/participants.yaml");

@@ -2,14 +2,9 @@
 //!
 //! Each case is an expression and its value as canonical JSON, or the kind of its error.
 
-#[path = "support/cel.rs"]
-mod cel;
-#[path = "support/world.rs"]
-mod world;
-
-use cel::cel;
+use crate::support::cel::cel;
+use crate::support::world::{self, World};
 use plan::EvalError;
-use world::World;
 
 const INPUT: &str = r#"{"n":7,"zero":0,"price":1.10,"two":2.0,"big":18446744073709551615,"name":"Ada","none":null,
     "yes":true,"list":[1,2,3],"mixed":[1,"a",null,1.5],"map":{"a":1,"b":2},"wide":9007199254740993,

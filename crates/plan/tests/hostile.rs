@@ -1,13 +1,10 @@
 //! Expressions and values that nobody would write: they may be errors, never a panic, and never a long wait.
 
-#[path = "support/world.rs"]
-mod world;
-
+use crate::support::world::World;
 use model::{Map, Number, Value};
 use plan::schema::{Bound, Kind, Pattern, Schema};
 use plan::{BinaryOp, Expr, Function, Macro, TextPart, TextTemplate, UnaryOp, ValueTemplate, Var, render};
 use proptest::prelude::*;
-use world::World;
 
 fn any_number() -> impl Strategy<Value = Number> {
     prop_oneof![

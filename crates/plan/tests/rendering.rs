@@ -1,17 +1,11 @@
 //! What a call becomes on the wire.
 
-#[path = "support/cel.rs"]
-mod cel;
-#[path = "support/top_up.rs"]
-mod top_up;
-#[path = "support/world.rs"]
-mod world;
-
+use crate::support::top_up;
+use crate::support::world::{World, tx};
 use expect_test::{Expect, expect};
 use model::Value;
 use plan::render::{render_call, render_text, render_value, resolve_secrets};
 use plan::{Call, EvalError, Method, Request, Undo, ValueTemplate};
-use world::{World, tx};
 
 const INPUT: &str = r#"{"msisdn":"491701234567","amount_minor":1000,"currency":"EUR","card_token":"tok_\"1\"",
     "odd":"a/b ?&é%","dots":"..","dot":".","empty":"","line":"a\r\nX-Evil: 1","null":null,"list":[1],"big":18446744073709551615,"price":1.10,"yes":true}"#;

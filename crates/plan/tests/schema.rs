@@ -1,11 +1,8 @@
 //! What fits a schema, and the words for what does not.
 
-#[path = "support/world.rs"]
-mod world;
-
+use crate::support::world::json;
 use model::Value;
 use plan::schema::{Bound, Constant, Kind, Pattern, Schema};
-use world::json;
 
 fn kind(kind: Kind) -> Schema {
     Schema { kinds: vec![kind], ..Schema::default() }

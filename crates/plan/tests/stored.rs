@@ -1,10 +1,7 @@
 //! The canonical bytes of a saga: what a journal holds today must read for ever, and hash to the same name.
 
-#[path = "support/cel.rs"]
-mod cel;
-#[path = "support/top_up.rs"]
-mod top_up;
-
+use crate::support::cel;
+use crate::support::top_up;
 use expect_test::expect_file;
 use model::Value;
 use plan::{BinaryOp, Expr, Saga, Undo, ValueTemplate};

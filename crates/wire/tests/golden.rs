@@ -2,11 +2,9 @@
 //!
 //! A difference here is a changed format. Released bytes are never edited: a new version gets its own.
 
-#[path = "support/every.rs"]
-mod every;
-
 use std::fmt::Write;
 
+use crate::support::every;
 use expect_test::{Expect, expect_file};
 use partition::{Entry, EntryKind};
 use smallvec::smallvec;

@@ -1,10 +1,7 @@
 //! Bytes that are not ours: cut anywhere, changed anywhere, made up. Reading says no, or gives something that can be
 //! written again; it never panics and never reserves more memory than a multiple of the bytes there are.
 
-#[path = "support/every.rs"]
-#[allow(dead_code, reason = "the golden bytes need all of it")]
-mod every;
-
+use crate::support::every;
 use partition::{Entry, EntryKind};
 use proptest::prelude::*;
 use smallvec::smallvec;

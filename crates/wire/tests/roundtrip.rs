@@ -1,11 +1,8 @@
 //! Whatever the types can hold comes back from its bytes: arbitrary verdicts, entries and rows.
 
-#[path = "support/every.rs"]
-#[allow(dead_code, reason = "the golden bytes need all of it")]
-mod every;
-
 use std::sync::Arc;
 
+use crate::support::every;
 use compact_str::CompactString;
 use model::{Direction, Map, Number, Outcome, Timestamp, TxId, Value};
 use partition::branch::{Branch, Status, StepState};

@@ -66,7 +66,7 @@ fn participants_say_everything() {
     let fine = run(base.into());
     assert_eq!(findings(&fine), "");
     assert_eq!(fine.participants[0].participant.endpoints, ["http://a:1/x"]);
-    assert_eq!(fine.participants[0].participant.limits.learn, plan::Learn::Off);
+    assert_eq!(fine.participants[0].participant.limits.learn, plan::Learn::On);
     for (from, to, expected) in [
         (
             "    timeout: 1s\n",

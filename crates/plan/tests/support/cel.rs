@@ -1,7 +1,6 @@
 //! Enough of CEL's grammar to write test cases as text. It trusts its input: a bad case panics.
 //!
 //! The real parser, with places and messages, is `definition`'s.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use model::{Number, Value};
 use plan::schema::Pattern;

@@ -1,5 +1,4 @@
 //! The saga of LANGUAGE.md A.1, built by hand.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use model::Value;
 use plan::schema::{Bound, Constant, Kind, Pattern, Schema};
 use plan::{Action, Call, Expr, Method, OnUnknown, Saga, Side, Step, TextPart, TextTemplate, Undo, ValueTemplate};
 
-use crate::cel::cel;
+use super::cel::cel;
 
 fn schema(kind: Kind) -> Schema {
     Schema { kinds: vec![kind], ..Schema::default() }

@@ -1,5 +1,4 @@
 //! A scope for tests: two steps, of which the second never ran.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use model::{CallKey, Direction, PartitionId, StepIndex, Timestamp, TxId, Value};
 use plan::eval::{Response, Scope, Steps};
