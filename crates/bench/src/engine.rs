@@ -27,6 +27,9 @@ pub struct Args {
     /// Partitions of the data directory.
     #[arg(long, default_value_t = 4)]
     pub partitions: u16,
+    /// What the participants declare of `learn` (on, observe, off), for comparing; nothing if not said.
+    #[arg(long)]
+    pub learn: Option<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), String> {
@@ -35,6 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         runs.push(one(args)?);
     }
     let settings = [
+        ("learn", args.learn.clone().unwrap_or_else(|| "not said".into())),
         ("in_flight", args.in_flight.to_string()),
         ("partitions", args.partitions.to_string()),
         ("workers", workers(&args.common).to_string()),
@@ -83,7 +87,11 @@ fn one(args: &Args) -> Result<Figures, String> {
         Engine::start(settings, Components { renderer: api::view::render, serve: None }).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| e.to_string())?;
     runtime
-        .block_on(engine.apply(saga::files("http://127.0.0.1:1", saga::NO_LIMIT), false, "bench"))
+        .block_on(engine.apply(
+            saga::files("http://127.0.0.1:1", saga::NO_LIMIT, args.learn.as_deref()),
+            false,
+            "bench",
+        ))
         .map_err(|e| format!("the definition was not applied: {e:?}"))?;
     let load = ClosedLoop::start(&engine, waiting::order, Some(Until::Outcome), args.in_flight, 0, u64::MAX);
     let warm = Instant::now() + Duration::from_secs(1);

@@ -6,11 +6,12 @@ use runtime::SourceText;
 pub(crate) const NO_LIMIT: u32 = 100_000;
 
 /// The three participants answer at `url`, which is a base address (inside the process nobody asks for it), and take
-/// `max_in_flight` calls at once.
-pub(crate) fn files(url: &str, max_in_flight: u32) -> Vec<SourceText> {
+/// `max_in_flight` calls at once. What `learn` is, if it is said.
+pub(crate) fn files(url: &str, max_in_flight: u32, learn: Option<&str>) -> Vec<SourceText> {
+    let learn = learn.map_or(String::new(), |learn| format!(", learn: {learn}"));
     let participant = |name: &str| {
         format!(
-            "  - name: {name}\n    connector: http\n    endpoints: [\"{url}/{name}\"]\n    idempotency: {{header: Idempotency-Key, for: 24h}}\n    settles_within: 0s\n    timeout: 10s\n    retry: {{attempts: 3, backoff: 100ms, max_backoff: 1s}}\n    limits: {{max_in_flight: {max_in_flight}}}\n"
+            "  - name: {name}\n    connector: http\n    endpoints: [\"{url}/{name}\"]\n    idempotency: {{header: Idempotency-Key, for: 24h}}\n    settles_within: 0s\n    timeout: 10s\n    retry: {{attempts: 3, backoff: 100ms, max_backoff: 1s}}\n    limits: {{max_in_flight: {max_in_flight}{learn}}}\n"
         )
     };
     let participants = format!(

@@ -18,7 +18,7 @@ const PARTNER_PATH: &str = "/deliveries";
 
 /// The files of the usual saga, and those of the two that stay.
 pub(crate) fn files(partner_in_flight: u32) -> Vec<SourceText> {
-    let mut files = saga::files("http://127.0.0.1:1", saga::NO_LIMIT);
+    let mut files = saga::files("http://127.0.0.1:1", saga::NO_LIMIT, None);
     if let Some(participants) = files.first_mut() {
         participants.text.push_str(&format!(
             "  - name: partner\n    connector: http\n    endpoints: [\"http://127.0.0.1:1/partner\"]\n    idempotency: {{header: Idempotency-Key, for: 24h}}\n    settles_within: 0s\n    timeout: 10s\n    retry: {{attempts: 3, backoff: 100ms, max_backoff: 1s}}\n    limits: {{max_in_flight: {partner_in_flight}}}\n"

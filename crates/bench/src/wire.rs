@@ -32,6 +32,9 @@ pub struct Args {
     /// Without the second line that submits by NDJSON.
     #[arg(long)]
     pub no_ndjson: bool,
+    /// What the participants declare of `learn` (on, observe, off), for comparing; nothing if not said.
+    #[arg(long)]
+    pub learn: Option<String>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), String> {
@@ -40,6 +43,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         runs.push(one(args, n)?);
     }
     let mut settings = vec![
+        ("learn", args.learn.clone().unwrap_or_else(|| "not said".into())),
         ("clients", args.clients.to_string()),
         ("workers", workers(&args.common).to_string()),
         ("seconds", args.common.seconds.to_string()),
@@ -62,6 +66,7 @@ fn one(args: &Args, n: usize) -> Result<Figures, String> {
         ("STAND", stand.said.clone()),
         ("WORKERS", threads.clone()),
         ("LIMIT", args.clients.max(IN_FLIGHT_MIN).to_string()),
+        ("LEARN", args.learn.clone().unwrap_or_default()),
     ];
     let mut figures = Figures::default();
     let measure_node = |figures: &mut Figures| -> Result<(), String> {
@@ -232,8 +237,10 @@ fn play_node() -> Result<(), String> {
     let components = runtime::Components { renderer: api::view::render, serve: Some(listening.serve.clone()) };
     let engine = runtime::Engine::start(settings, components).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| e.to_string())?;
+    let learn = told("LEARN")?;
+    let learn = (!learn.is_empty()).then_some(learn.as_str());
     runtime
-        .block_on(engine.apply(saga::files(&told("STAND")?, told_number("LIMIT")? as u32), false, "bench"))
+        .block_on(engine.apply(saga::files(&told("STAND")?, told_number("LIMIT")? as u32, learn), false, "bench"))
         .map_err(|e| format!("the definition was not applied: {e:?}"))?;
     println!("{}", listening.address);
     wait_for_parent();

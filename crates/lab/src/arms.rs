@@ -50,6 +50,7 @@ const MUTANTS: &[(&str, &str, Mutant)] = &[
     ("mutant-frozen", "ours, with the limit nailed to where it began", Mutant::Frozen),
     ("mutant-max", "ours, with the limit nailed to the maximum", Mutant::AlwaysMax),
     ("mutant-min", "ours, with the limit nailed to one call", Mutant::AlwaysMin),
+    ("mutant-still", "ours, without the dither: the limit is never moved to see what happens", Mutant::Still),
     ("mutant-shuffled", "ours, told of each call what happened to one of the first 256", Mutant::Shuffled),
 ];
 

@@ -48,6 +48,7 @@ pub const SCENARIOS: &[(&str, &str)] = files!("scenarios":
     "32-trace-llm.toml"
     "33-trace-capacity-b8ms.toml"
     "34-trace-capacity-d8sv5.toml"
+    "35-fast.toml"
 );
 
 /// The traces that they use.

@@ -5,7 +5,7 @@
 
 use crate::arms::{self, OURS};
 use crate::scenario::{self, Scenario};
-use crate::score::Score;
+use crate::score::{Figures, Score};
 use crate::suite;
 
 const SEEDS: [u64; 2] = [1, 2];
@@ -51,7 +51,7 @@ fn quick() -> Vec<Scenario> {
 }
 
 fn mean(scores: &[Score]) -> f64 {
-    scores.iter().map(|s| s.goodput_over_oracle).sum::<f64>() / scores.len() as f64
+    scores.iter().map(|s| s.figures.goodput_over_oracle).sum::<f64>() / scores.len() as f64
 }
 
 #[test]
@@ -70,7 +70,26 @@ fn ours_holds_and_no_mutant_does() {
     }
 }
 
+/// Without the dither a falling capacity is followed late: what is not moved cannot be measured.
+#[test]
+fn without_the_dither_the_queue_over_there_is_longer() {
+    let drift = read(
+        "drift",
+        "duration_s = 110\ndeadline_s = 5\ntrigger_s = [20, 100]",
+        "workers = 20\ntimeout_ms = 1500\ninitial_limit = 20\nchanges = [{ at_s = 20, over_s = 50, capacity = 0.35 }, { at_s = 70, over_s = 30, capacity = 1.0 }]",
+        "load = 0.95",
+    );
+    let specs = arms::chosen(&[OURS, "mutant-still"].map(str::to_owned)).unwrap_or_else(|e| panic!("{e}"));
+    let runs = suite::run(&[drift], &specs, &[1, 2, 3, 4], 2, &|_, _| {});
+    let knees = |arm: usize| {
+        let scores = &runs[0].arms[arm].scores;
+        Figures::mean_of(scores).inflight_over_knee.unwrap_or(0.0)
+    };
+    let (ours, still) = (knees(0), knees(1));
+    assert!(still > 1.15 * ours, "in flight over the knee: {ours:.2}, and {still:.2} without the dither");
+}
+
 /// What ours reaches of the oracle in each of them, with something to spare.
-const OURS_AT_LEAST: [f64; 4] = [0.95, 0.75, 0.9, 0.95];
+const OURS_AT_LEAST: [f64; 4] = [0.97, 0.85, 0.9, 0.95];
 /// How far every mutant falls behind in one of them.
 const MUTANT_BEHIND: f64 = 0.1;

@@ -69,8 +69,8 @@ fn head(page: &mut String, report: &Report) {
     if ours.is_empty() {
         return;
     }
-    let worst = ours.iter().map(|c| c.settled_over_oracle).fold(f64::INFINITY, f64::min);
-    let mean = ours.iter().map(|c| c.goodput_over_oracle).sum::<f64>() / ours.len() as f64;
+    let worst = ours.iter().map(|c| c.figures.settled_over_oracle).fold(f64::INFINITY, f64::min);
+    let mean = ours.iter().map(|c| c.figures.goodput_over_oracle).sum::<f64>() / ours.len() as f64;
     let metastable: Vec<&Cell> = report
         .scenarios
         .iter()
@@ -78,7 +78,7 @@ fn head(page: &mut String, report: &Report) {
         .flat_map(|s| s.cells.iter().filter(|c| c.arm == OURS))
         .collect();
     let back = metastable.iter().filter(|c| c.recovered_in_60s.is_some_and(|r| r >= 1.0)).count();
-    let mut ratios: Vec<f64> = ours.iter().filter_map(|c| c.inflight_over_knee).collect();
+    let mut ratios: Vec<f64> = ours.iter().filter_map(|c| c.figures.inflight_over_knee).collect();
     ratios.sort_by(f64::total_cmp);
     let stress = report.calls.iter().find(|c| c.arm == OURS && c.mix == "stress").map(|c| c.r_calls_per_commit * 100.0);
     page.push_str("<dl class=\"tiles\">");
@@ -144,8 +144,8 @@ fn everywhere(page: &mut String, report: &Report) {
         let _ = write!(page, "<tr><th><a href=\"#{0}\">{0}</a></th>", escaped(&scenario.name));
         for cell in scenario.cells.iter().filter(|c| c.arm != ORACLE) {
             // Ten steps between nothing and the oracle, most of them near the oracle, where it matters.
-            let step = (cell.goodput_over_oracle.clamp(0.0, 1.0).powi(4) * 9.0).round() as u8;
-            let _ = write!(page, "<td class=\"h{step}\">{:.2}</td>", cell.goodput_over_oracle);
+            let step = (cell.figures.goodput_over_oracle.clamp(0.0, 1.0).powi(4) * 9.0).round() as u8;
+            let _ = write!(page, "<td class=\"h{step}\">{:.2}</td>", cell.figures.goodput_over_oracle);
         }
         page.push_str("</tr>");
     }
@@ -206,7 +206,7 @@ fn drawn(scenario: &ScenarioReport) -> Vec<&Cell> {
         .iter()
         .filter(|c| c.arm != OURS && c.arm != BASE && c.arm != ORACLE && !c.arm.starts_with("mutant"))
         .collect();
-    others.sort_by(|a, b| b.goodput_over_oracle.total_cmp(&a.goodput_over_oracle));
+    others.sort_by(|a, b| b.figures.goodput_over_oracle.total_cmp(&a.figures.goodput_over_oracle));
     [named(OURS), named(BASE)].into_iter().flatten().chain(others.into_iter().take(RIVALS_DRAWN)).collect()
 }
 
@@ -241,8 +241,8 @@ fn one(page: &mut String, scenario: &ScenarioReport) {
             .collect();
         page.push_str(&plot::bars(title, &bars));
     };
-    bars("p99 from arrival to commit, ms", 0, &|c| c.p99_ms);
-    bars("external calls for each commit", 2, &|c| c.calls_per_commit);
+    bars("p99 from arrival to commit, ms", 0, &|c| c.figures.p99_ms);
+    bars("external calls for each commit", 2, &|c| c.figures.calls_per_commit);
     if scenario.cells.iter().any(|c| c.recovered_in_60s.is_some()) {
         bars("seconds until throughput is back", 0, &|c| c.recovered_s);
     }
@@ -275,19 +275,19 @@ fn one(page: &mut String, scenario: &ScenarioReport) {
             "<tr{}><th>{}</th><td>{:.3}</td><td>{:.3}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.0}</td><td>{}</td><td>{fewer}</td><td>{:.2}</td><td>{:.0}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             class_of(&cell.arm),
             escaped(&cell.arm),
-            cell.goodput_over_oracle,
-            cell.settled_over_oracle,
-            number(cell.p50_ms, 0),
-            number(cell.p99_ms, 0),
-            number(cell.p999_ms, 0),
-            number(cell.inflight_over_knee, 2),
-            cell.inside_max,
-            number(cell.calls_per_commit, 2),
-            cell.waste_share,
-            cell.compensations,
+            cell.figures.goodput_over_oracle,
+            cell.figures.settled_over_oracle,
+            number(cell.figures.p50_ms, 0),
+            number(cell.figures.p99_ms, 0),
+            number(cell.figures.p999_ms, 0),
+            number(cell.figures.inflight_over_knee, 2),
+            cell.figures.inside_max,
+            number(cell.figures.calls_per_commit, 2),
+            cell.figures.waste_share,
+            cell.figures.compensations,
             number(cell.recovered_s, 0),
-            number(cell.jain, 3),
-            number(cell.settle_windows, 1),
+            number(cell.figures.jain, 3),
+            number(cell.figures.settle_windows, 1),
             number(cell.rank, 1),
         );
     }

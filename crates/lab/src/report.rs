@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::arms::{BASE, ORACLE, OURS};
 use crate::scenario::{Mix, Set};
-use crate::score::{Curves, Score};
+use crate::score::{Curves, Figures, Score, mean};
 use crate::stats::{self, Interval};
 use crate::suite::{ArmRuns, ScenarioRuns};
 
@@ -24,35 +24,16 @@ const LOST: f64 = 0.01;
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Cell {
     pub arm: String,
-    pub goodput_over_oracle: f64,
-    pub settled_over_oracle: f64,
-    pub goodput_per_s: f64,
-    pub p50_ms: Option<f64>,
-    pub p99_ms: Option<f64>,
-    pub p999_ms: Option<f64>,
-    pub inflight_over_knee: Option<f64>,
-    pub inside_max: f64,
-    pub calls_per_commit: Option<f64>,
-    pub busy_s_per_commit: Option<f64>,
+    #[serde(flatten)]
+    pub figures: Figures,
     /// The median over seeds, where never is the longest; `None` if that is never.
     pub recovered_s: Option<f64>,
     /// Share of seeds in which it recovered within 60 s; `None` without a trigger.
     pub recovered_in_60s: Option<f64>,
-    pub calls_from_trigger: f64,
     /// 1 − calls of this arm over calls of the base, from the trigger until nothing is left to do.
     pub r_calls: Option<f64>,
     /// The same for each commit in time of all that count.
     pub r_calls_per_commit: Option<f64>,
-    pub peak_calls_per_s: f64,
-    pub waste_share: f64,
-    pub compensations: f64,
-    pub late: f64,
-    pub unfinished: f64,
-    pub timeouts: f64,
-    pub not_taken: f64,
-    pub jain: Option<f64>,
-    pub jain_nodes: Option<f64>,
-    pub settle_windows: Option<f64>,
     /// Runs that were stopped because they made too many events: their figures are of what came before.
     pub cut_short: usize,
     /// Logarithm of this arm's goodput over ours, paired by seed: mean and 95 % interval.
@@ -121,15 +102,6 @@ pub struct Report {
     pub calls: Vec<Calls>,
 }
 
-fn mean(scores: &[Score], of: impl Fn(&Score) -> f64) -> f64 {
-    scores.iter().map(of).sum::<f64>() / scores.len().max(1) as f64
-}
-
-fn mean_some(scores: &[Score], of: impl Fn(&Score) -> Option<f64>) -> Option<f64> {
-    let known: Vec<f64> = scores.iter().filter_map(of).collect();
-    (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
-}
-
 /// Less than a thousandth of the oracle counts as that: a logarithm needs something.
 fn log_ratio(a: f64, b: f64) -> f64 {
     (a.max(1e-3) / b.max(1e-3)).ln()
@@ -137,8 +109,8 @@ fn log_ratio(a: f64, b: f64) -> f64 {
 
 /// Calls for each commit in time, over all seeds.
 fn per_commit(runs: &ArmRuns) -> Option<f64> {
-    let commits = mean(&runs.scores, |s| s.goodput_per_s);
-    (commits > 0.0).then(|| mean(&runs.scores, |s| s.calls_from_trigger) / commits)
+    let commits = mean(&runs.scores, |s| s.figures.goodput_per_s);
+    (commits > 0.0).then(|| mean(&runs.scores, |s| s.figures.calls_from_trigger) / commits)
 }
 
 impl Cell {
@@ -150,40 +122,21 @@ impl Cell {
         let quick = recovered.iter().filter(|s| **s <= 60.0).count() as f64 / recovered.len().max(1) as f64;
         let versus = ours.filter(|_| runs.arm.name != OURS).and_then(|ours| {
             let pairs = scores.iter().zip(&ours.scores);
-            let logs: Vec<f64> = pairs.map(|(a, b)| log_ratio(a.goodput_over_oracle, b.goodput_over_oracle)).collect();
+            let logs: Vec<f64> =
+                pairs.map(|(a, b)| log_ratio(a.figures.goodput_over_oracle, b.figures.goodput_over_oracle)).collect();
             stats::bootstrap(&logs).map(|Interval { mean, low, high }| [mean, low, high])
         });
-        let calls = mean(scores, |s| s.calls_from_trigger);
-        let base_calls = base.map(|base| mean(&base.scores, |s| s.calls_from_trigger));
+        let calls = mean(scores, |s| s.figures.calls_from_trigger);
+        let base_calls = base.map(|base| mean(&base.scores, |s| s.figures.calls_from_trigger));
         Self {
             arm: runs.arm.name.clone(),
-            goodput_over_oracle: mean(scores, |s| s.goodput_over_oracle),
-            settled_over_oracle: mean(scores, |s| s.settled_over_oracle),
-            goodput_per_s: mean(scores, |s| s.goodput_per_s),
-            p50_ms: mean_some(scores, |s| s.p50_ms),
-            p99_ms: mean_some(scores, |s| s.p99_ms),
-            p999_ms: mean_some(scores, |s| s.p999_ms),
-            inflight_over_knee: mean_some(scores, |s| s.inflight_over_knee),
-            inside_max: mean(scores, |s| s.inside_max),
-            calls_per_commit: mean_some(scores, |s| s.calls_per_commit),
-            busy_s_per_commit: mean_some(scores, |s| s.busy_s_per_commit),
+            figures: Figures::mean_of(scores),
             recovered_s: median.filter(|_| can_recover),
             recovered_in_60s: can_recover.then_some(quick),
-            calls_from_trigger: calls,
             r_calls: base_calls.filter(|b| *b > 0.0).map(|base| 1.0 - calls / base),
             r_calls_per_commit: base
                 .and_then(|base| per_commit(base).zip(per_commit(runs)))
                 .map(|(base, own)| 1.0 - own / base),
-            peak_calls_per_s: mean(scores, |s| s.peak_calls_per_s),
-            waste_share: mean(scores, |s| s.waste_share),
-            compensations: mean(scores, |s| s.compensations),
-            late: mean(scores, |s| s.late),
-            unfinished: mean(scores, |s| s.unfinished),
-            timeouts: mean(scores, |s| s.timeouts),
-            not_taken: mean(scores, |s| s.not_taken),
-            jain: mean_some(scores, |s| s.jain),
-            jain_nodes: mean_some(scores, |s| s.jain_nodes),
-            settle_windows: mean_some(scores, |s| s.settle_windows),
             cut_short: scores.iter().filter(|s| s.is_cut_short).count(),
             goodput_vs_ours: versus,
             rank: None,
@@ -194,9 +147,9 @@ impl Cell {
     /// Smaller is better: goodput first; where that is the same calls, and where they are the same p99.
     fn standing(&self) -> f64 {
         let step = |value: f64, of: f64| (value / of).round();
-        let goodput = step(self.goodput_over_oracle.min(1.2), SAME_GOODPUT);
-        let calls = step(self.calls_per_commit.unwrap_or(1e6).max(1e-3).ln(), SAME_CALLS).clamp(-1e3, 1e3);
-        let p99 = step(self.p99_ms.unwrap_or(1e9).max(1e-3).ln(), SAME_P99).clamp(-1e3, 1e3);
+        let goodput = step(self.figures.goodput_over_oracle.min(1.2), SAME_GOODPUT);
+        let calls = step(self.figures.calls_per_commit.unwrap_or(1e6).max(1e-3).ln(), SAME_CALLS).clamp(-1e3, 1e3);
+        let p99 = step(self.figures.p99_ms.unwrap_or(1e9).max(1e-3).ln(), SAME_P99).clamp(-1e3, 1e3);
         -goodput * 1e8 + calls * 1e4 + p99
     }
 }
@@ -282,14 +235,14 @@ impl Report {
                     text,
                     "  {:18}{:>9.3}{:>9.3}{:>9}{:>9}{:>8}{:>8}{:>8}{:>8.2}{:>8}{:>7}",
                     cell.arm,
-                    cell.goodput_over_oracle,
-                    cell.settled_over_oracle,
-                    number(cell.p50_ms, 0),
-                    number(cell.p99_ms, 0),
-                    number(cell.inflight_over_knee, 2),
-                    number(cell.calls_per_commit, 2),
+                    cell.figures.goodput_over_oracle,
+                    cell.figures.settled_over_oracle,
+                    number(cell.figures.p50_ms, 0),
+                    number(cell.figures.p99_ms, 0),
+                    number(cell.figures.inflight_over_knee, 2),
+                    number(cell.figures.calls_per_commit, 2),
                     number(cell.r_calls, 2),
-                    cell.waste_share,
+                    cell.figures.waste_share,
                     number(cell.recovered_s, 0),
                     number(cell.rank, 1),
                 );
@@ -397,12 +350,12 @@ fn losses(scenarios: &[ScenarioReport]) -> Vec<Loss> {
     for scenario in scenarios {
         let Some(ours) = scenario.cells.iter().find(|c| c.arm == OURS) else { continue };
         for cell in scenario.cells.iter().filter(|c| c.arm != OURS && c.arm != ORACLE) {
-            if cell.goodput_over_oracle > ours.goodput_over_oracle * (1.0 + LOST) {
+            if cell.figures.goodput_over_oracle > ours.figures.goodput_over_oracle * (1.0 + LOST) {
                 losses.push(Loss {
                     scenario: scenario.name.clone(),
                     arm: cell.arm.clone(),
-                    ours: ours.goodput_over_oracle,
-                    theirs: cell.goodput_over_oracle,
+                    ours: ours.figures.goodput_over_oracle,
+                    theirs: cell.figures.goodput_over_oracle,
                     is_certain: cell.goodput_vs_ours.is_some_and(|v| v[1] > 0.0),
                 });
             }
@@ -419,16 +372,16 @@ fn calls(all: &[ScenarioRuns]) -> Vec<Calls> {
             let runs = of_mix.iter().filter_map(|s| s.arms.iter().find(|a| a.arm.name == arm));
             runs.map(|a| mean(&a.scores, of)).sum()
         };
-        let base_calls = sum(BASE, &|s| s.calls_from_trigger);
-        let base_commits = sum(BASE, &|s| s.goodput_per_s);
+        let base_calls = sum(BASE, &|s| s.figures.calls_from_trigger);
+        let base_commits = sum(BASE, &|s| s.figures.goodput_per_s);
         if base_calls <= 0.0 {
             continue;
         }
         let Some(first) = of_mix.first() else { continue };
         for arm in first.arms.iter().filter(|a| a.arm.name != BASE) {
             let name = &arm.arm.name;
-            let calls = sum(name, &|s| s.calls_from_trigger) / base_calls;
-            let goodput = sum(name, &|s| s.goodput_per_s) / base_commits.max(1e-9);
+            let calls = sum(name, &|s| s.figures.calls_from_trigger) / base_calls;
+            let goodput = sum(name, &|s| s.figures.goodput_per_s) / base_commits.max(1e-9);
             found.push(Calls {
                 mix: mix_name(mix),
                 arm: name.clone(),

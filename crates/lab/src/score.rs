@@ -12,9 +12,9 @@ const SETTLE_S: f64 = 15.0;
 const REGAINED: f64 = 0.95;
 const REGAIN_WINDOW_S: usize = 5;
 
-/// One arm in one scenario with one seed.
+/// What one run reached, or several of them on average.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
-pub struct Score {
+pub struct Figures {
     /// Commits in time of those who arrived in the measured span, over the oracle's.
     pub goodput_over_oracle: f64,
     /// The same without the 15 s after each change.
@@ -32,8 +32,6 @@ pub struct Score {
     /// All external calls of measured transactions, for each commit in time. `None` without commits.
     pub calls_per_commit: Option<f64>,
     pub busy_s_per_commit: Option<f64>,
-    /// Seconds from the trigger's end until throughput is back; `None` if never, or if there is no trigger.
-    pub recovered_s: Option<f64>,
     /// All external calls from the trigger until nothing is left to do.
     pub calls_from_trigger: f64,
     pub peak_calls_per_s: f64,
@@ -50,6 +48,15 @@ pub struct Score {
     pub jain_nodes: Option<f64>,
     /// The longest, in windows, until in flight was within 1.5 times a knee that had fallen.
     pub settle_windows: Option<f64>,
+}
+
+/// One arm in one scenario with one seed.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct Score {
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// Seconds from the trigger's end until throughput is back; `None` if never, or if there is no trigger.
+    pub recovered_s: Option<f64>,
     pub events: u64,
     /// The run made more events than a run may.
     pub is_cut_short: bool,
@@ -65,6 +72,44 @@ pub struct Curves {
     /// Of the tightest participant.
     pub inflight_over_knee: Vec<Option<f64>>,
     pub calls_per_s: Vec<f64>,
+}
+
+impl Figures {
+    /// The mean of each over all runs; of what not every run has, over those that have it.
+    pub(crate) fn mean_of(scores: &[Score]) -> Self {
+        let mean = |of: fn(&Figures) -> f64| mean(scores, |s| of(&s.figures));
+        let known = |of: fn(&Figures) -> Option<f64>| {
+            let known: Vec<f64> = scores.iter().filter_map(|s| of(&s.figures)).collect();
+            (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+        };
+        Self {
+            goodput_over_oracle: mean(|f| f.goodput_over_oracle),
+            settled_over_oracle: mean(|f| f.settled_over_oracle),
+            goodput_per_s: mean(|f| f.goodput_per_s),
+            p50_ms: known(|f| f.p50_ms),
+            p99_ms: known(|f| f.p99_ms),
+            p999_ms: known(|f| f.p999_ms),
+            inflight_over_knee: known(|f| f.inflight_over_knee),
+            inside_max: mean(|f| f.inside_max),
+            calls_per_commit: known(|f| f.calls_per_commit),
+            busy_s_per_commit: known(|f| f.busy_s_per_commit),
+            calls_from_trigger: mean(|f| f.calls_from_trigger),
+            peak_calls_per_s: mean(|f| f.peak_calls_per_s),
+            waste_share: mean(|f| f.waste_share),
+            compensations: mean(|f| f.compensations),
+            late: mean(|f| f.late),
+            unfinished: mean(|f| f.unfinished),
+            timeouts: mean(|f| f.timeouts),
+            not_taken: mean(|f| f.not_taken),
+            jain: known(|f| f.jain),
+            jain_nodes: known(|f| f.jain_nodes),
+            settle_windows: known(|f| f.settle_windows),
+        }
+    }
+}
+
+pub(crate) fn mean(scores: &[Score], of: impl Fn(&Score) -> f64) -> f64 {
+    scores.iter().map(of).sum::<f64>() / scores.len().max(1) as f64
 }
 
 impl Score {
@@ -86,7 +131,7 @@ impl Score {
         let over = |own: f64, best: f64| if best > 0.0 { own / best } else { 1.0 };
         let mut peak: Vec<u32> = tally.calls_per_s.clone();
         peak.sort_unstable();
-        Self {
+        let figures = Figures {
             goodput_over_oracle: over(commits, oracle.in_time as f64),
             settled_over_oracle: over(settled(tally) as f64, settled(oracle) as f64),
             goodput_per_s: commits / span_s.max(1e-9),
@@ -97,7 +142,6 @@ impl Score {
             inside_max: tally.samples.iter().flatten().map(|s| f64::from(s.inside)).fold(0.0, f64::max),
             calls_per_commit: per_commit(tally.calls as f64),
             busy_s_per_commit: per_commit(tally.busy_s),
-            recovered_s: scenario.trigger.and_then(|(_, to)| recovered_s(scenario, tally, oracle, to)),
             calls_from_trigger: tally.calls_from_trigger as f64,
             peak_calls_per_s: peak
                 .get((peak.len() * 99 / 100).min(peak.len().saturating_sub(1)))
@@ -111,6 +155,10 @@ impl Score {
             jain: jain(tally.groups.iter().flatten().filter(|g| g.0 > 0).map(|g| g.1 as f64 / g.0 as f64)),
             jain_nodes: (tally.nodes_jain.1 > 0).then(|| tally.nodes_jain.0 / tally.nodes_jain.1 as f64),
             settle_windows: settle_windows(scenario, &tally.samples),
+        };
+        Self {
+            figures,
+            recovered_s: scenario.trigger.and_then(|(_, to)| recovered_s(scenario, tally, oracle, to)),
             events: tally.events,
             is_cut_short: tally.is_cut_short,
         }

@@ -63,7 +63,7 @@ pub fn search(spec: &ArmSpec, training: &[Scenario], budget: &Budget) -> Option<
     let runs = suite::run(training, &tried, &seeds, budget.threads, &|_, _| {});
     let worth = |n: usize| -> f64 {
         let scores = runs.iter().flat_map(|scenario| &scenario.arms[n].scores);
-        let logs: Vec<f64> = scores.map(|s| s.goodput_over_oracle.max(FLOOR).ln()).collect();
+        let logs: Vec<f64> = scores.map(|s| s.figures.goodput_over_oracle.max(FLOOR).ln()).collect();
         logs.iter().sum::<f64>() / logs.len().max(1) as f64
     };
     // The first of equals, so that the authors' settings win a tie.

@@ -5,7 +5,9 @@
 //! that every eighth start can go to whoever waits longest and nobody waits for ever.
 //!
 //! Flows (definitions and labels) share sixteen lanes; each lane that has calls of the most urgent kind gets its turn,
-//! so a flow that submits a hundred times as much does not get a hundred times as much while others wait.
+//! so a flow that submits a hundred times as much does not get a hundred times as much while others wait. Turns are
+//! counted in work, not in calls: a flow of long calls gets as much of the participant as one of short calls, and not
+//! twenty times as much (start-time fair queueing; Goyal, Vin and Cheng 1996).
 //!
 //! Repeats may be held back by their budget; then everything goes as if they were not there.
 //!
@@ -52,6 +54,8 @@ struct Slot {
     place: u32,
     older: u32,
     newer: u32,
+    /// How much work it is, in usual calls.
+    work: f32,
 }
 
 impl Slot {
@@ -67,8 +71,9 @@ pub(crate) struct Backlog {
     heaps: [Vec<u32>; RANKS * LANES],
     /// One bit for each lane of a rank that has calls.
     filled: [u16; RANKS],
-    /// The lane after the one that had its turn last, by rank.
-    turns: [u8; RANKS],
+    /// The work that each lane was given, by rank; a lane that was empty begins where the others are.
+    given: [[f64; LANES]; RANKS],
+    level: [f64; RANKS],
     repeats: usize,
     oldest: u32,
     newest: u32,
@@ -86,7 +91,8 @@ impl Backlog {
             free: Vec::new(),
             heaps: std::array::from_fn(|_| Vec::new()),
             filled: [0; RANKS],
-            turns: [0; RANKS],
+            given: [[0.0; LANES]; RANKS],
+            level: [0.0; RANKS],
             repeats: 0,
             oldest: NONE,
             newest: NONE,
@@ -123,16 +129,24 @@ impl Backlog {
         self.len < HELD_CALLS_MAX || is_planted(Mutant::HeldBacklogGrows)
     }
 
-    /// Adds a call; the number names it until it leaves.
-    pub(crate) fn push(&mut self, call: Released) -> u32 {
+    /// Adds a call that is so much work, in usual calls; the number names it until it leaves.
+    pub(crate) fn push(&mut self, call: Released, work: f64) -> u32 {
         let (rank, lane) = (rank(&call), lane(call.flow));
         let heap = rank * LANES + lane;
         let place = self.heaps[heap].len() as u32;
+        if self.filled[rank] == 0 {
+            // Nobody waited any more: what was given before is forgotten.
+            self.level[rank] = self.given[rank].iter().fold(self.level[rank], |most, given| most.max(*given));
+        }
+        if place == 0 {
+            self.given[rank][lane] = self.given[rank][lane].max(self.level[rank]);
+        }
         self.filled[rank] |= 1 << lane;
         self.repeats += usize::from(rank == REPEATS);
         let arrival = self.arrivals;
         self.arrivals += 1;
-        let slot = Slot { call, arrival, heap: heap as u8, place, older: self.newest, newer: NONE };
+        let work = work as f32;
+        let slot = Slot { call, arrival, heap: heap as u8, place, older: self.newest, newer: NONE, work };
         let number = match self.free.pop() {
             Some(number) => {
                 self.slots[number as usize] = slot;
@@ -153,6 +167,11 @@ impl Backlog {
         self.len += 1;
         self.deadline_min = self.deadline_min.min(call.deadline);
         number
+    }
+
+    /// A repeat waits: whether it may go matters.
+    pub(crate) fn has_repeats(&self) -> bool {
+        self.repeats > 0
     }
 
     /// Whether there is a call whose turn may come, if repeats may or may not go.
@@ -182,32 +201,40 @@ impl Backlog {
         if self.turn >= OLDEST_EVERY && !is_planted(Mutant::OldestStarves) {
             self.turn = 0;
             if let Some(oldest) = self.oldest_that_may_go(repeats) {
-                return Some(self.remove(oldest));
+                return Some(self.take(oldest));
             }
         }
         let rank = (0..RANKS).find(|rank| self.filled[*rank] != 0 && (repeats || *rank != REPEATS))?;
         let lane = self.next_lane(rank);
-        self.turns[rank] = (lane as u8 + 1) % LANES as u8;
+        self.level[rank] = self.level[rank].max(self.given[rank][lane]);
         let first = *self.heaps[rank * LANES + lane].first()?;
-        Some(self.remove(first))
+        Some(self.take(first))
     }
 
-    /// The lane with the most urgent call; of equals the one that has waited longest for its turn.
+    /// Takes a call that is to start: its lane was given that much.
+    fn take(&mut self, number: u32) -> Released {
+        let slot = &self.slots[number as usize];
+        let heap = usize::from(slot.heap);
+        self.given[heap / LANES][heap % LANES] += f64::from(slot.work);
+        self.remove(number)
+    }
+
+    /// The lane with the most urgent call; of equals the one that was given least.
     fn next_lane(&self, rank: usize) -> usize {
         let filled = self.filled[rank];
         if filled.is_power_of_two() {
             return filled.trailing_zeros() as usize;
         }
-        let from = usize::from(self.turns[rank]);
-        let mut best = (0, LANES);
-        for lane in (from..from + LANES).map(|lane| lane % LANES).filter(|lane| filled >> lane & 1 == 1) {
+        let (mut best, mut priority_best) = (LANES, 0);
+        for lane in (0..LANES).filter(|lane| filled >> lane & 1 == 1) {
             let first = self.heaps[rank * LANES + lane].first();
             let priority = first.map_or(0, |number| self.slots[*number as usize].call.priority);
-            if best.1 == LANES || priority > best.0 {
-                best = (priority, lane);
+            let is_behind = |best: usize| self.given[rank][lane] < self.given[rank][best];
+            if best == LANES || priority > priority_best || priority == priority_best && is_behind(best) {
+                (best, priority_best) = (lane, priority);
             }
         }
-        best.1
+        best
     }
 
     /// Takes the call that came last.
@@ -335,7 +362,7 @@ mod tests {
             call(6, Class::Compensate, 0, u64::MAX, 0),
             call(7, Class::AfterPivot, 0, u64::MAX, 0),
         ] {
-            backlog.push(released);
+            backlog.push(released, 1.0);
         }
         let order: Vec<u64> = std::iter::from_fn(|| backlog.pop(true)).map(|c| c.call.token).collect();
         assert_eq!(order, [6, 7, 5, 3, 4, 2, 1]);
@@ -345,13 +372,13 @@ mod tests {
     fn whoever_waits_longest_is_every_eighth() {
         let mut backlog = Backlog::new();
         for token in 0..3 {
-            backlog.push(call(token, Class::First, 0, u64::MAX, 0));
+            backlog.push(call(token, Class::First, 0, u64::MAX, 0), 1.0);
         }
         // Compensations come faster than they leave.
         let mut starts = Vec::new();
         for token in 100..130 {
-            backlog.push(call(token, Class::Compensate, 0, u64::MAX, 0));
-            backlog.push(call(token + 1_000, Class::Compensate, 0, u64::MAX, 0));
+            backlog.push(call(token, Class::Compensate, 0, u64::MAX, 0), 1.0);
+            backlog.push(call(token + 1_000, Class::Compensate, 0, u64::MAX, 0), 1.0);
             starts.extend(backlog.pop(true).map(|c| c.call.token));
         }
         let waited: Vec<usize> = (0..3).filter_map(|t| starts.iter().position(|s| *s == t)).collect();
@@ -363,23 +390,49 @@ mod tests {
         let mut backlog = Backlog::new();
         for token in 0..90 {
             // Two of three are of flow 1.
-            backlog.push(Released { flow: u32::from(token % 3 > 0), ..call(token, Class::First, 0, u64::MAX, 0) });
+            backlog.push(Released { flow: u32::from(token % 3 > 0), ..call(token, Class::First, 0, u64::MAX, 0) }, 1.0);
         }
         let flows: Vec<u32> = (0..40).filter_map(|_| backlog.pop(true)).map(|c| c.flow).collect();
         let first = flows.iter().filter(|f| **f == 0).count();
         assert!((17..=21).contains(&first), "{flows:?}");
         // What is more urgent goes before turns.
-        backlog.push(Released { flow: 1, ..call(500, Class::First, 3, u64::MAX, 0) });
-        backlog.push(Released { flow: 1, ..call(501, Class::First, 3, u64::MAX, 0) });
+        backlog.push(Released { flow: 1, ..call(500, Class::First, 3, u64::MAX, 0) }, 1.0);
+        backlog.push(Released { flow: 1, ..call(501, Class::First, 3, u64::MAX, 0) }, 1.0);
         let next: Vec<u64> = (0..3).filter_map(|_| backlog.pop(true)).map(|c| c.call.token).collect();
         assert!(next.contains(&500) && next.contains(&501), "{next:?}");
+    }
+
+    #[test]
+    fn turns_are_counted_in_work() {
+        let mut backlog = Backlog::new();
+        for token in 0..900 {
+            // As many long calls as short ones, each twenty times the work.
+            let flow = u32::from(token % 2 > 0);
+            backlog.push(
+                Released { flow, ..call(token, Class::First, 0, u64::MAX, 0) },
+                if flow == 1 { 20.0 } else { 1.0 },
+            );
+        }
+        let flows: Vec<u32> = (0..400).filter_map(|_| backlog.pop(true)).map(|c| c.flow).collect();
+        let long = flows.iter().filter(|f| **f == 1).count();
+        // By turns of calls it would be half of them. Beside the turns of those that wait longest, an eighth, there
+        // are next to none: with them the long ones have more than their share already.
+        assert!((45..=60).contains(&long), "{long}");
+        // What comes after a rest has saved up no turns.
+        while backlog.pop(true).is_some() {}
+        for token in 1_000..1_100 {
+            backlog.push(Released { flow: u32::from(token % 2 > 0), ..call(token, Class::First, 0, u64::MAX, 0) }, 1.0);
+        }
+        let flows: Vec<u32> = (0..40).filter_map(|_| backlog.pop(true)).map(|c| c.flow).collect();
+        let first = flows.iter().filter(|f| **f == 0).count();
+        assert!((15..=25).contains(&first), "{flows:?}");
     }
 
     #[test]
     fn repeats_can_be_held_back() {
         let mut backlog = Backlog::new();
         for token in 0..20 {
-            backlog.push(call(token, if token < 10 { Class::Retry } else { Class::First }, 0, u64::MAX, 0));
+            backlog.push(call(token, if token < 10 { Class::Retry } else { Class::First }, 0, u64::MAX, 0), 1.0);
         }
         let rest: Vec<u64> = std::iter::from_fn(|| backlog.pop(false)).map(|c| c.call.token).collect();
         assert_eq!(rest, (10..20).collect::<Vec<_>>());
@@ -420,7 +473,7 @@ mod tests {
                 match op {
                     Op::Push(class, priority, deadline, progress) => {
                         let released = call(token, class, priority, deadline, progress);
-                        model.push((backlog.push(released), token, released));
+                        model.push((backlog.push(released, 1.0), token, released));
                     }
                     Op::Pop => {
                         let oldest = (!model.is_empty()).then_some(0);

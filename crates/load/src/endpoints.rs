@@ -23,12 +23,21 @@ pub(crate) struct Endpoint {
     /// What a call costs there, in microseconds: one that fails costs more than one that is done.
     cost_us: f64,
     cost_at: Timestamp,
+    /// One bit for each of the last calls there: set if it was not answered.
+    unanswered: u16,
+    /// How many of them there are.
+    heard: u32,
 }
 
 /// What is known of a cost is forgotten by half in this time, so that a bad endpoint is looked at again.
 const COST_HALF_LIFE_US: f64 = 10_000_000.0;
 /// A failed call is counted as if it had taken so many times what calls take elsewhere.
 const FAILURE_COST: f64 = 20.0;
+
+/// So many of the last sixteen calls of an endpoint unanswered are a reason to leave it out, if there is another one
+/// that answers so many of its own. Where half of all calls fail by chance, a difference like that is one in thousands.
+const UNANSWERED: u32 = 8;
+const ANSWERED: u32 = 14;
 
 #[derive(Debug)]
 pub(crate) struct Endpoints {
@@ -179,6 +188,22 @@ impl Endpoints {
         endpoint.cost_at = now;
     }
 
+    /// What became of a call there: remembered for [`Endpoints::is_worse`].
+    pub(crate) fn answered(&mut self, endpoint: u16, answered: bool) {
+        let endpoint = &mut self.all[usize::from(endpoint)];
+        endpoint.unanswered = endpoint.unanswered << 1 | u16::from(!answered);
+        endpoint.heard = (endpoint.heard + 1).min(u16::BITS);
+    }
+
+    /// It leaves calls unanswered while another endpoint answers. One that fails at once would otherwise get all the
+    /// calls that the others have no room for.
+    pub(crate) fn is_worse(&self, endpoint: u16) -> bool {
+        let answers = |e: &Endpoint| e.heard - e.unanswered.count_ones();
+        let others = self.all().iter().enumerate().filter(|(at, e)| *at != usize::from(endpoint) && e.hold.is_none());
+        self.all[usize::from(endpoint)].unanswered.count_ones() >= UNANSWERED
+            && others.map(|(_, e)| answers(e)).max().is_some_and(|best| best >= ANSWERED)
+    }
+
     pub(crate) fn all(&self) -> &[Endpoint] {
         &self.all[..self.count]
     }
@@ -191,6 +216,13 @@ impl Endpoints {
     pub(crate) fn learned(&self) -> u32 {
         let up = self.all().iter().filter(|e| e.hold.is_none());
         up.filter_map(|e| e.learner.as_ref()).map(|l| l.limit()).fold(0, u32::saturating_add)
+    }
+
+    /// What a call takes at rest where it takes least, in microseconds; 0 if nothing is known.
+    pub(crate) fn rest_us(&self) -> f64 {
+        let rests = self.all().iter().filter_map(|e| e.learner.as_ref()).map(|l| l.rest_us());
+        let least = rests.filter(|us| *us > 0.0).fold(f64::INFINITY, f64::min);
+        if least.is_finite() { least } else { 0.0 }
     }
 
     pub(crate) fn started(&mut self, endpoint: u16, call: CallRef) {
@@ -217,7 +249,9 @@ impl Endpoints {
 
     /// It takes calls again.
     pub(crate) fn admit(&mut self, endpoint: u16) {
-        self.all[usize::from(endpoint)].hold = None;
+        let endpoint = &mut self.all[usize::from(endpoint)];
+        endpoint.hold = None;
+        (endpoint.unanswered, endpoint.heard) = (0, 0);
     }
 
     /// It did not take a call while others do. `false` if it is the last one: then it is the participant.

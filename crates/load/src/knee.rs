@@ -153,7 +153,7 @@ impl Knee {
         let before = self.mean_throughput(n);
         let mut next = [Hypothesis::NONE; HYPOTHESES];
         self.survive(&mut next);
-        self.propose(&mut next, n, y, calls);
+        self.propose(&mut next, n, y, calls, y - before.0);
         let variance = self.scatter / calls + MISFIT * MISFIT;
         let mut total = 0.0;
         for hypothesis in &mut next {
@@ -238,12 +238,18 @@ impl Knee {
     }
 
     /// New ones: what was just seen is explained by a change of something.
-    fn propose(&mut self, next: &mut [Hypothesis; HYPOTHESES], n: f64, y: f64, calls: f64) {
+    fn propose(&mut self, next: &mut [Hypothesis; HYPOTHESES], n: f64, y: f64, calls: f64, surprise: f64) {
         let noise = (self.scatter / calls).sqrt().min(0.3);
         for place in 0..NEW {
             let mut new = next[(self.dice.bits() % (HYPOTHESES - NEW) as u64) as usize];
             let news = y + noise * self.dice.bell();
             match place {
+                // More was done than was thought possible: then what holds it back is how many were sent, and nobody
+                // knows what its capacity is by now, but that it is more.
+                2..=5 if surprise > noise => {
+                    new.capacity = news + 2.5 * self.dice.share();
+                    new.latency = n - news;
+                }
                 // Capacity is what was seen.
                 0..=5 => {
                     let bend = new.throughput(n) - new.capacity;
@@ -273,9 +279,13 @@ impl Knee {
     }
 
     /// How far to go from `at` (a logarithm): the mean of what each hypothesis would have, none of which may ask
-    /// for more than `down` and `up`.
-    pub(crate) fn pull(&self, at: f64, down: f64, up: f64) -> f64 {
-        self.cloud.iter().map(|h| h.weight * (h.aim() - at).clamp(-down, up)).sum()
+    /// for more than `down` and `up`. Each may have so many calls more as come in `slack_s`.
+    pub(crate) fn pull(&self, at: f64, slack_s: f64, down: f64, up: f64) -> f64 {
+        let slack = |h: &Hypothesis| match slack_s > 1e-6 {
+            true => ln(1.0 + slack_s * exp(h.capacity - h.aim())),
+            false => 0.0,
+        };
+        self.cloud.iter().map(|h| h.weight * (h.aim() + slack(h) - at).clamp(-down, up)).sum()
     }
 
     pub(crate) fn belief(&self) -> Option<Belief> {

@@ -27,6 +27,8 @@ const WINDOW_LATENCIES: f64 = 3.0;
 const WINDOW_CALLS: u32 = 48;
 /// So much of a window must the limit have held calls back.
 const BOUND: f64 = 0.8;
+/// Where it is our own turns that take the time, so little of it is enough to raise the limit.
+const OURS_BOUND: f64 = 0.02;
 /// One window moves the limit by no more than these (logarithms).
 const DOWN_MAX: f64 = 0.9;
 const UP_MAX: f64 = 0.4;
@@ -34,6 +36,13 @@ const UP_MAX: f64 = 0.4;
 const START_LOOKS: u64 = 12;
 const START_CALLS: u32 = 12;
 const START_UP_MAX: f64 = 0.8;
+/// Now and then the dither looks further up. Two calls more harm nobody; where only a few are under way they tell at
+/// once whether there is room again, which one call more does not.
+const FURTHER_EVERY: u32 = 3;
+const FURTHER: u32 = 2;
+/// Calls may wait over there for so many times as long as they wait in our own hands: nobody gains by control that is
+/// finer than the clock it works by, and what answers at once is held back by our own turns and by nothing else.
+const GRAINS: f64 = 4.0;
 /// Whatever limit it is told to begin with, it begins no higher.
 const START_MAX: u32 = 5;
 
@@ -63,10 +72,14 @@ struct Window {
     /// Up to here is summed up.
     at: Timestamp,
     in_flight: u32,
+    /// The most at once.
+    peak: u32,
     is_bound: bool,
     /// In call-microseconds.
     area: f64,
     bound_us: f64,
+    /// How long calls counted as under way beyond what they took, in all.
+    ours_us: u64,
     done: u32,
     unanswered: u32,
 }
@@ -84,9 +97,14 @@ pub(crate) struct Learner {
     /// +1, -1; the next of a pair is the other.
     phase: i8,
     is_second: bool,
+    ups: u32,
     /// What a call takes, in microseconds, smoothed and with outliers cut.
     latency_us: f64,
     rest_us: f64,
+    /// How long a call counts as under way while it is in our own hands: before it is sent, and after its answer.
+    grain_us: f64,
+    /// A planted mistake: no dither.
+    is_still: bool,
     pub(crate) change: Option<ChangePoint>,
     /// Windows that taught.
     pub(crate) looks: u64,
@@ -104,9 +122,11 @@ impl Learner {
                 from: Timestamp::ZERO,
                 at: Timestamp::ZERO,
                 in_flight: 0,
+                peak: 0,
                 is_bound: false,
                 area: 0.0,
                 bound_us: 0.0,
+                ours_us: 0,
                 done: 0,
                 unanswered: 0,
             },
@@ -115,11 +135,19 @@ impl Learner {
             limit: initial,
             phase: 1,
             is_second: false,
+            ups: 0,
             latency_us: 0.0,
             rest_us: 0.0,
+            grain_us: 0.0,
+            is_still: false,
             change: None,
             looks: 0,
         }
+    }
+
+    #[cfg(feature = "mutants")]
+    pub(crate) fn plant_no_dither(&mut self) {
+        self.is_still = true;
     }
 
     pub(crate) fn limit(&self) -> u32 {
@@ -145,6 +173,11 @@ impl Learner {
         self.rest_us * self.mix.ratio(operation)
     }
 
+    /// How much work one kind of call is, in usual calls.
+    pub(crate) fn work_of(&self, operation: u16) -> f64 {
+        self.mix.ratio(operation)
+    }
+
     pub(crate) fn set_most(&mut self, most: u32) {
         self.most = most.max(1);
         self.level = self.level.min(ln(f64::from(self.most)));
@@ -165,8 +198,12 @@ impl Learner {
 
     /// So many calls are under way from now on, and whether more would be if they might.
     pub(crate) fn moved(&mut self, now: Timestamp, in_flight: u32, is_bound: bool) {
+        if self.window.at == Timestamp::ZERO {
+            (self.window.from, self.window.at) = (now, now);
+        }
         self.sum_up(now);
         self.window.in_flight = in_flight;
+        self.window.peak = self.window.peak.max(in_flight);
         self.window.is_bound = is_bound;
     }
 
@@ -183,8 +220,8 @@ impl Learner {
         window.at = window.at.max(now);
     }
 
-    /// A call has ended. Says whether the limit is another now.
-    pub(crate) fn ended(&mut self, now: Timestamp, operation: u16, took: Duration, end: End) -> bool {
+    /// A call has ended that counted as under way since then. Says whether something was learned by it.
+    pub(crate) fn ended(&mut self, now: Timestamp, operation: u16, since: Timestamp, took: Duration, end: End) -> bool {
         if end == End::Nothing {
             return false;
         }
@@ -198,6 +235,7 @@ impl Learner {
         if now < self.window.from {
             return false;
         }
+        self.window.ours_us += (now.0.saturating_sub(since.0)).saturating_sub(took.as_micros() as u64);
         match end {
             End::Done => {
                 self.window.done += 1;
@@ -231,8 +269,10 @@ impl Learner {
         self.mix.drop_window();
         let window = &mut self.window;
         window.from = Timestamp(now.0.saturating_add(settle_us as u64));
+        window.peak = window.in_flight;
         window.area = 0.0;
         window.bound_us = 0.0;
+        window.ours_us = 0;
         window.done = 0;
         window.unanswered = 0;
     }
@@ -240,9 +280,19 @@ impl Learner {
     fn close(&mut self, now: Timestamp, measured: f64) -> bool {
         let is_bound = self.window.bound_us >= BOUND * measured;
         let in_flight = self.window.area / measured;
-        let (done, unanswered) = (self.window.done, self.window.unanswered);
+        let (done, unanswered, peak) = (self.window.done, self.window.unanswered, self.window.peak);
         let (work, calls) = self.mix.take();
+        let grain_us = self.window.ours_us as f64 / f64::from((done + unanswered).max(1));
+        self.grain_us += if self.grain_us == 0.0 { 1.0 } else { 0.3 } * (grain_us - self.grain_us);
         let before = self.limit;
+        // Calls spend as long in our own hands as over there: then it is our own turns that the limit would cut into
+        // pieces, and what is asked of the participant is next to nothing.
+        let is_ours = unanswered == 0 && 2.0 * self.window.ours_us as f64 >= self.window.area;
+        if is_ours && done > 0 && self.window.bound_us >= OURS_BOUND * measured {
+            self.level = (self.level + UP_MAX).min(ln(2.0 * f64::from(peak.max(1)))).max(self.level);
+            self.level = self.level.min(ln(f64::from(self.most)));
+            self.limit = self.rounded(self.level);
+        }
         if is_bound && in_flight > 0.0 {
             self.looks += 1;
             if done == 0 {
@@ -257,15 +307,17 @@ impl Learner {
                     self.change = Some(ChangePoint { at: now, what, from: before });
                 }
                 let up = if self.is_starting() { START_UP_MAX } else { UP_MAX };
-                let pull = self.knee.pull(self.level, DOWN_MAX, up);
-                self.level += if pull > 0.0 { 0.8 * pull } else { pull };
+                let pull = self.knee.pull(self.level, GRAINS * self.grain_us / 1e6, DOWN_MAX, up);
+                // Never further up than to twice of what was tried: a person may hold it far below.
+                let tried = ln(2.0 * f64::from(peak.max(1))) - self.level;
+                self.level += if pull > 0.0 { (0.8 * pull).min(tried.max(0.0)) } else { pull };
             }
             self.level = self.level.clamp(0.0, ln(f64::from(self.most)));
             self.turn();
         }
         let settle = if self.limit == before { 0.0 } else { self.span_us().min(WINDOW_MAX_US) };
         self.begin_window(now, settle);
-        self.limit != before
+        is_bound || self.limit != before
     }
 
     /// The next step of the dither: pairs of up and down, in an order that dice give.
@@ -280,9 +332,15 @@ impl Learner {
         let deviation = belief.map_or(0.3, |b| b.deviation);
         self.rest_us = belief.map_or(0.0, |b| b.latency * 1e6);
         let size = (0.6 * deviation).clamp(0.04, 0.15);
+        if self.is_still {
+            self.limit = self.rounded(self.level);
+            return;
+        }
         let (low, high) = (self.rounded(self.level - size), self.rounded(self.level + size));
         let high = if high == low { (low + 1).min(self.most) } else { high };
-        self.limit = if self.phase > 0 { high } else { low };
+        self.ups += u32::from(self.phase > 0);
+        let further = if self.ups.is_multiple_of(FURTHER_EVERY) { FURTHER } else { 0 };
+        self.limit = if self.phase > 0 { (high + further).min(self.most) } else { low };
     }
 
     fn rounded(&self, level: f64) -> u32 {

@@ -51,6 +51,7 @@ pub(crate) enum Place {
         endpoint: u16,
         operation: u16,
         route: u32,
+        since: Timestamp,
     },
 }
 
@@ -81,6 +82,15 @@ impl LoadManager {
             if !is_planted(Mutant::RestartOpensAtOnce) {
                 participant.open_from(half.max(1));
             }
+        }
+    }
+
+    /// A planted mistake: limits are never moved to see what happens. For participants that are set by now.
+    #[cfg(feature = "mutants")]
+    pub fn plant_no_dither(&mut self) {
+        for participant in self.participants.iter_mut().flatten() {
+            let learners = participant.endpoints.all_mut().iter_mut().filter_map(|e| e.learner.as_mut());
+            learners.for_each(|learner| learner.plant_no_dither());
         }
     }
 
@@ -136,21 +146,28 @@ impl LoadManager {
         let Some(participant) = self.participants.get_mut(index as usize).and_then(Option::as_mut) else {
             return Decision::Park { reason: ParkReason::Unknown };
         };
-        let endpoint = match participant.place(now, &released) {
-            Ok(endpoint) => endpoint,
-            Err(reason) => return Decision::Park { reason },
+        let starts = participant.is_next(now) && participant.can_start(now) && participant.may_go(now, &released);
+        // One that is bound to an endpoint may be better parked than let wait.
+        let endpoint = match released.pinned_endpoint {
+            None if !starts => None,
+            _ => match participant.place(now, &released) {
+                Ok(endpoint) => Some(endpoint),
+                Err(reason) => return Decision::Park { reason },
+            },
         };
-        if participant.is_next(now) && participant.can_start(now) && participant.may_go(now, &released) {
+        if let (true, Some(endpoint)) = (starts, endpoint) {
             participant.start(now, &released, endpoint);
             let route = self.expect(now, &released);
-            let place = Place::InFlight { participant: index, endpoint, operation: released.operation, route };
+            let operation = released.operation;
+            let place = Place::InFlight { participant: index, endpoint, operation, route, since: now };
             self.calls.insert(released.call, place);
             return Decision::Start { endpoint };
         }
         match participant.may_queue(&released) {
             Ok(()) => {
                 let was_empty = participant.backlog.is_empty();
-                let number = participant.backlog.push(released);
+                let work = participant.work_of(released.operation);
+                let number = participant.backlog.push(released, work);
                 self.calls.insert(released.call, Place::Backlog { participant: index, number });
                 if was_empty {
                     participant.note_all(now);
@@ -186,7 +203,7 @@ impl LoadManager {
             // Beyond that memory should hold no more; if it is down, what it needs is better parked.
             return participant.hold.is_some().then_some(Decision::Park { reason: ParkReason::Bottleneck });
         }
-        let number = participant.gate.push(*released);
+        let number = participant.gate.push(*released, 1.0);
         self.calls.insert(released.call, Place::Gate { participant: shut, number });
         Some(Decision::Queued)
     }
@@ -268,10 +285,10 @@ impl LoadManager {
     /// A started call has ended. Calls that are not under way here are ignored, so telling an end twice does no harm.
     pub fn finish(&mut self, now: Timestamp, call: CallRef, sample: Sample, out: &mut Vec<Verdict>) {
         let Entry::Occupied(entry) = self.calls.entry(call) else { return };
-        let Place::InFlight { participant: index, endpoint, operation, route } = *entry.get() else { return };
+        let Place::InFlight { participant: index, endpoint, operation, route, since } = *entry.get() else { return };
         entry.remove();
         let Some(participant) = self.participants.get_mut(index as usize).and_then(Option::as_mut) else { return };
-        if participant.ended(now, call, endpoint, operation, sample) {
+        if participant.ended(now, call, endpoint, operation, since, sample) {
             participant.park_all_but(Participant::KEPT_WHILE_HELD, ParkReason::Held, index, &mut self.calls, out);
         }
         participant.drain(index, now, &mut self.calls, out);

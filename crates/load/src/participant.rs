@@ -10,16 +10,19 @@
 //! Opening by one for each success doubles the limit with every round of calls: 2, 4, 8, … up to the limit, and
 //! never a stampede.
 
+mod ended;
+mod outlook;
+
 use hashbrown::HashMap;
 use model::Timestamp;
 use model::mutant::{Mutant, is_planted};
 
 use crate::backlog::Backlog;
 use crate::budget::Budget;
-use crate::call::{CallRef, Class, Evidence, Learn, ParkReason, ParticipantSpec, Released, Sample, Verdict};
+use crate::call::{CallRef, Class, Learn, ParkReason, ParticipantSpec, Released, Verdict};
 use crate::endpoints::{Choice, Endpoints};
-use crate::health::{Health, Hold, Why};
-use crate::learner::{End, Learner};
+use crate::health::{Health, Hold};
+use crate::learner::Learner;
 use crate::manager::{CallHash, Place};
 use crate::pace::Pace;
 use crate::quota::Quota;
@@ -28,16 +31,10 @@ use crate::{BACKLOG_CALLS_MAX, HELD_CALLS_MAX};
 
 /// Calls asked for that have not come by then are asked for again.
 const ASKED_FOR_US: u64 = 1_000_000;
+/// Parked calls are here so long after they were asked for, as a rule: an entry of the journal is in between.
+const ASKING_S: f64 = 0.05;
 /// The backlog is searched for passed deadlines no more often than this.
 const EXPIRY_EVERY_US: u64 = 50_000;
-/// Calls in a row that may be refused as too many before it is held.
-const PUSHED_BACK_MAX: u32 = 8;
-/// Calls in a row that may be not taken, where most were before.
-const NOT_TAKEN_MAX: u32 = 1;
-/// Those on their way here count half after this long.
-const EXPECTED_FADE_US: f64 = 20_000_000.0;
-/// How much more than is needed without any chance waits for a bottleneck.
-const ROPE: f64 = 1.5;
 /// How often a gate is looked at when nothing ends at its participant.
 const GATE_LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 /// Where learning begins.
@@ -51,6 +48,8 @@ pub(crate) struct Participant {
     open: u32,
     /// What was learned, of all endpoints together; `u32::MAX` if that does not rule.
     learned: u32,
+    /// What a call takes at rest, in microseconds, at the best endpoint; 0 if nothing is known.
+    rest_us: f64,
     /// Places still taken, it is supposed, by calls that were not answered in time: the participant may be at work
     /// on them. They go with the time that a call takes.
     ghosts: f64,
@@ -89,6 +88,7 @@ impl Participant {
             is_paused: false,
             open: u32::MAX,
             learned: u32::MAX,
+            rest_us: 0.0,
             ghosts: 0.0,
             ghosts_at: Timestamp::ZERO,
             quota: Quota::default(),
@@ -137,6 +137,7 @@ impl Participant {
     }
 
     fn count_learned(&mut self) {
+        self.rest_us = self.endpoints.rest_us();
         self.learned = if self.spec.learn == Learn::On { self.endpoints.learned().max(1) } else { u32::MAX };
     }
 
@@ -200,12 +201,15 @@ impl Participant {
         if self.spec.learn == Learn::Off {
             return;
         }
-        let is_wanted = (!self.backlog.is_empty() || self.parked > 0) && self.hold.is_none() && self.paced(now) <= now;
+        let waits = !self.backlog.is_empty() || self.parked > 0;
+        let is_wanted = waits && self.hold.is_none() && self.paced(now) <= now;
         if !self.backlog.is_empty() && self.quota.next(now) > now {
             self.quota.holds_back(now);
         }
         let is_full = self.in_flight >= self.limit();
-        let (is_learning, ghosts) = (self.is_learning(), self.ghosts > 0.0);
+        // What a person has fixed is looked at as it is: it is known what is there when they let go.
+        let is_learning = self.is_learning() && self.spec.pinned_in_flight.is_none();
+        let ghosts = self.ghosts > 0.0;
         let Some(endpoint) = self.endpoints.all_mut().get_mut(usize::from(endpoint)) else { return };
         let Some(learner) = &mut endpoint.learner else { return };
         let is_bound = if is_learning { endpoint.in_flight >= learner.limit() || is_full && ghosts } else { is_full };
@@ -241,7 +245,12 @@ impl Participant {
 
     /// Nothing waits whose turn could come.
     pub(crate) fn is_next(&self, now: Timestamp) -> bool {
-        !self.backlog.has_next(self.budget.allows(now))
+        self.backlog.is_empty() || !self.backlog.has_next(self.repeats_may_go(now))
+    }
+
+    /// The budget is looked at only if it matters.
+    fn repeats_may_go(&self, now: Timestamp) -> bool {
+        !self.backlog.has_repeats() || self.budget.allows(now)
     }
 
     /// Tells all learners: something began to wait.
@@ -293,7 +302,7 @@ impl Participant {
         out: &mut Vec<Verdict>,
     ) {
         while !self.backlog.is_empty() && self.can_start(now) {
-            let Some(next) = self.backlog.pop(self.budget.allows(now)) else { return };
+            let Some(next) = self.backlog.pop(self.repeats_may_go(now)) else { return };
             let call = next.call;
             out.push(if next.deadline <= now && !is_planted(Mutant::ExpiredCallStarts) {
                 calls.remove(&call);
@@ -303,7 +312,8 @@ impl Participant {
                     Ok(endpoint) => {
                         self.start(now, &next, endpoint);
                         let operation = next.operation;
-                        calls.insert(call, Place::InFlight { participant: index, endpoint, operation, route: 0 });
+                        let place = Place::InFlight { participant: index, endpoint, operation, route: 0, since: now };
+                        calls.insert(call, place);
                         Verdict::Start { call, participant: index, endpoint }
                     }
                     Err(reason) => {
@@ -339,99 +349,6 @@ impl Participant {
         }
     }
 
-    /// One more transaction has begun that will come here.
-    pub(crate) fn expect(&mut self, now: Timestamp) {
-        self.expected = self.expected(now) + 1.0;
-        self.expected_at = now;
-    }
-
-    /// One of those that were expected has come, or never will.
-    pub(crate) fn arrived(&mut self, now: Timestamp) {
-        if self.expected > 0.0 {
-            self.expected = (self.expected(now) - 1.0).max(0.0);
-            self.expected_at = now;
-        }
-    }
-
-    /// How many transactions are on their way here. Those that end early elsewhere are not told of, so the count
-    /// fades.
-    fn expected(&self, now: Timestamp) -> f64 {
-        if self.expected < 0.5 {
-            return self.expected.max(0.0);
-        }
-        let age = now.0.saturating_sub(self.expected_at.0) as f64 / EXPECTED_FADE_US;
-        self.expected / (1.0 + age)
-    }
-
-    /// Whether a transaction that takes so long to get here should begin: what is here and on its way keeps the
-    /// participant busy no longer than it takes to bring more.
-    pub(crate) fn has_room_for_more(&self, now: Timestamp, way_us: f64) -> bool {
-        let here = self.backlog.len() as f64 + self.parked as f64;
-        let coming = self.expected(now);
-        if self.hold.is_some() || self.is_paused {
-            return here + coming < 2.0;
-        }
-        let Some(per_us) = self.capacity_per_us(now) else { return true };
-        let limit = f64::from(self.limit());
-        here + coming + f64::from(self.in_flight) < (limit + ROPE * (limit + per_us * way_us)).max(2.0)
-    }
-
-    /// What it can do, in calls per microsecond, if that is known.
-    fn capacity_per_us(&self, now: Timestamp) -> Option<f64> {
-        if self.spec.learn == Learn::Off {
-            return None;
-        }
-        let rest = self.rest_us();
-        let by_limit = (rest > 0.0).then(|| f64::from(self.limit()) / rest);
-        let paced = match (self.quota.rate(now), self.spec.max_per_second) {
-            (Some(rate), Some(most)) => Some(rate.min(f64::from(most))),
-            (rate, most) => rate.or_else(|| most.map(f64::from)),
-        };
-        match (by_limit, paced.map(|rate| rate / 1e6)) {
-            (Some(limit), Some(paced)) => Some(limit.min(paced)),
-            (limit, paced) => limit.or(paced),
-        }
-    }
-
-    /// What a call takes at rest, in microseconds; 0 if nothing is known.
-    pub(crate) fn rest_us(&self) -> f64 {
-        let rests = self.endpoints.all().iter().filter_map(|e| e.learner.as_ref()).map(|l| l.rest_us());
-        let least = rests.filter(|us| *us > 0.0).fold(f64::INFINITY, f64::min);
-        if least.is_finite() { least } else { 0.0 }
-    }
-
-    /// The same of one kind of call.
-    pub(crate) fn rest_of_us(&self, operation: u16) -> f64 {
-        let rests = self.endpoints.all().iter().filter_map(|e| e.learner.as_ref()).map(|l| l.rest_of_us(operation));
-        let least = rests.filter(|us| *us > 0.0).fold(f64::INFINITY, f64::min);
-        if least.is_finite() { least } else { 0.0 }
-    }
-
-    /// What a call needs from its start, in microseconds. Where others wait for the place, so much that it is done
-    /// in time most probably; else, what it cannot be done without.
-    pub(crate) fn need_us(&self, operation: u16) -> f64 {
-        if self.spec.learn != Learn::On {
-            return 0.0;
-        }
-        let rest = self.rest_of_us(operation);
-        let usual = self.throughput.usual_us() as f64;
-        if self.is_contested() { usual.max(rest) } else { 0.5 * rest }
-    }
-
-    /// The same for a call that comes here later, with the time that it will wait.
-    pub(crate) fn need_later_us(&self, now: Timestamp) -> f64 {
-        let waits = match self.capacity_per_us(now) {
-            Some(per_us) if per_us > 0.0 && self.is_contested() => self.backlog.len() as f64 / per_us,
-            _ => 0.0,
-        };
-        self.need_us(0) + waits
-    }
-
-    /// More wants to start than may.
-    fn is_contested(&self) -> bool {
-        !self.backlog.is_empty() || self.parked > 0 || self.in_flight >= self.limit()
-    }
-
     /// Begins to learn anew.
     pub(crate) fn forget(&mut self) {
         for endpoint in self.endpoints.all_mut() {
@@ -445,183 +362,6 @@ impl Participant {
     /// Counts again after its learners were told something.
     pub(crate) fn recalled(&mut self) {
         self.count_learned();
-    }
-
-    /// Learns from the end of a call. Says whether the participant is held from now on.
-    pub(crate) fn ended(
-        &mut self,
-        now: Timestamp,
-        call: CallRef,
-        endpoint: u16,
-        operation: u16,
-        sample: Sample,
-    ) -> bool {
-        self.learn(now, endpoint, operation, &sample);
-        if sample.evidence != Evidence::Unknown || !is_planted(Mutant::UnknownKeepsItsPlace) {
-            self.in_flight = self.in_flight.saturating_sub(1);
-        }
-        let was_endpoint_probe = self.endpoints.ended(endpoint, call);
-        let was_probe = self.hold.as_ref().is_some_and(|hold| hold.probe == Some(call));
-        if was_probe && let Some(hold) = &mut self.hold {
-            hold.probe = None;
-        }
-        let held_before = self.hold.is_some();
-        if let Some(quota) = sample.quota {
-            self.quota.announced(now, quota);
-        }
-        match sample.evidence {
-            Evidence::Done | Evidence::Refused => {
-                self.lately_taken = self.lately_taken << 1 | 1;
-                self.push_run = 0;
-                self.quota.accepted();
-                if sample.evidence == Evidence::Done {
-                    let is_bound = !self.backlog.is_empty() || self.parked > 0;
-                    self.budget.succeeded(now, is_bound);
-                }
-                self.throughput.ended(now, sample.took);
-                self.health.answered();
-                if was_endpoint_probe {
-                    self.endpoints.admit(endpoint);
-                }
-                let was_refused = sample.evidence == Evidence::Refused;
-                let jump = self.health.judged(was_refused);
-                self.taken(now, was_probe, was_refused, jump);
-            }
-            Evidence::NotTaken { retry_after } | Evidence::Throttled { retry_after } => {
-                self.not_taken += 1;
-                // To be asked for time is to be told that there is some.
-                let is_throttled = matches!(sample.evidence, Evidence::Throttled { .. }) || retry_after.is_some();
-                let is_pressure =
-                    self.hold.is_none() && !was_endpoint_probe && self.is_pressure(now, is_throttled, &sample);
-                match &mut self.hold {
-                    Some(hold) if was_probe => hold.probe_failed(now, Why::NotTaken, retry_after),
-                    Some(hold) => hold.wait_for(now, retry_after),
-                    None if is_pressure => self.quota.refused(now),
-                    None if was_endpoint_probe => self.endpoints.probe_failed(endpoint, now, retry_after),
-                    // Where others still take calls, one endpoint is no proof about the participant.
-                    None if self.endpoints.leave_out(endpoint, now, retry_after) => {}
-                    None => self.hold(Why::NotTaken, now, retry_after),
-                }
-            }
-            Evidence::Unauthorized => match &mut self.hold {
-                Some(hold) if was_probe || hold.why != Why::Unauthorized => {
-                    hold.probe_failed(now, Why::Unauthorized, None);
-                }
-                Some(_) => {}
-                None => self.hold(Why::Unauthorized, now, None),
-            },
-            Evidence::Unknown => {
-                self.quota.accepted();
-                if was_endpoint_probe {
-                    self.endpoints.probe_failed(endpoint, now, None);
-                }
-                let too_many = self.health.not_answered();
-                match (&mut self.hold, too_many) {
-                    (Some(hold), _) if was_probe => hold.probe_failed(now, hold.why, None),
-                    (None, Some(why)) => self.hold(why, now, None),
-                    _ => {}
-                }
-            }
-            Evidence::Cancelled => {
-                if was_endpoint_probe {
-                    self.endpoints.probe_lost(endpoint, now);
-                }
-                if was_probe && let Some(hold) = &mut self.hold {
-                    hold.probe_lost(now);
-                }
-            }
-        }
-        !held_before && self.hold.is_some()
-    }
-
-    fn learn(&mut self, now: Timestamp, endpoint: u16, operation: u16, sample: &Sample) {
-        if self.spec.learn == Learn::Off {
-            return;
-        }
-        let end = match sample.evidence {
-            Evidence::Done | Evidence::Refused => End::Done,
-            Evidence::Unknown => End::NoAnswer,
-            Evidence::NotTaken { .. } | Evidence::Throttled { .. } | Evidence::Unauthorized | Evidence::Cancelled => {
-                End::Nothing
-            }
-        };
-        if end == End::NoAnswer {
-            let usual = self.usual_latency_us();
-            // An answer that comes at once and says nothing has left no work behind.
-            if sample.took.as_micros() as f64 >= usual {
-                self.ghosts = (self.ghosts(now) + 1.0).min(f64::from(self.most()));
-                self.ghosts_at = now;
-            }
-        }
-        if end != End::Nothing {
-            self.endpoints.cost(endpoint, now, sample.took, end == End::NoAnswer);
-        }
-        let Some(at) = self.endpoints.all_mut().get_mut(usize::from(endpoint)) else { return };
-        if let Some(learner) = &mut at.learner
-            && learner.ended(now, operation, sample.took, end)
-        {
-            self.count_learned();
-        }
-    }
-
-    /// A call was not taken, but so many others were of late that it is not down: it takes only so many. Not so if
-    /// nothing that started since then was taken.
-    fn is_pressure(&mut self, now: Timestamp, is_throttled: bool, sample: &Sample) -> bool {
-        let started = Timestamp(now.0.saturating_sub(sample.took.as_micros() as u64));
-        self.lately_taken <<= 1;
-        if self.push_run == 0 {
-            self.push_began = now;
-        }
-        if self.push_run == 0 || started >= self.push_began {
-            self.push_run += 1;
-        }
-        let endures = if is_throttled { PUSHED_BACK_MAX } else { NOT_TAKEN_MAX };
-        let mostly_taken = (self.lately_taken & 0xffff).count_ones() >= 8;
-        let is_alive = mostly_taken || self.push_run > 1 || is_throttled && self.quota.rate(now).is_some();
-        // Where there are others, an endpoint that takes none is left out rather than paced for.
-        is_alive && self.push_run <= endures && (is_throttled || self.endpoints.count() == 1)
-    }
-
-    /// It took a call and answered it.
-    fn taken(&mut self, now: Timestamp, was_probe: bool, was_refused: bool, jump: Option<Why>) {
-        match &mut self.hold {
-            Some(hold) if was_probe => {
-                if was_refused && matches!(hold.why, Why::Refuses { .. }) {
-                    hold.probe_failed(now, hold.why, None);
-                } else {
-                    self.release_hold();
-                    self.quota.rested(now);
-                }
-            }
-            Some(_) => {}
-            None => match jump {
-                Some(why) => self.hold(why, now, None),
-                None => self.open = self.open.saturating_add(1).min(self.most()),
-            },
-        }
-    }
-
-    fn hold(&mut self, why: Why, now: Timestamp, retry_after: Option<std::time::Duration>) {
-        self.hold = Some(Hold::new(why, now, retry_after));
-        self.endpoints.admit_all();
-    }
-
-    fn release_hold(&mut self) {
-        self.hold = None;
-        self.not_taken = 0;
-        self.health.released();
-        self.endpoints.admit_all();
-        self.open_from(2);
-    }
-
-    /// A person says: go on. Opens as a ramp, and takes what it does now for right.
-    pub(crate) fn resume(&mut self) {
-        self.is_paused = false;
-        self.hold = None;
-        self.not_taken = 0;
-        self.health.accept();
-        self.endpoints.admit_all();
-        self.open_from(1);
     }
 
     /// Takes those whose deadline has come.
@@ -659,8 +399,9 @@ impl Participant {
         match &self.hold {
             Some(hold) => u64::from(hold.probe_is_due(now) && self.backlog.is_empty() && asked == 0).min(unasked),
             None => {
-                // A round of calls under way and another that waits for it.
-                let target = (2 * u64::from(self.limit())).min(BACKLOG_CALLS_MAX as u64 / 2);
+                // A round of calls under way and another that waits for it, or what gets done until more can be here.
+                let meanwhile = (self.throughput.per_second(now) * ASKING_S) as u64;
+                let target = (2 * u64::from(self.limit())).max(meanwhile).min(BACKLOG_CALLS_MAX as u64 / 2);
                 let here = u64::from(self.in_flight) + self.backlog.len() as u64 + asked;
                 let room = target.saturating_sub(here);
                 // Few large entries rather than many small ones.
@@ -688,11 +429,11 @@ impl Participant {
     /// When there is something to do without anybody asking; a time that has come means now.
     pub(crate) fn next_wake(&self, now: Timestamp) -> Timestamp {
         let mut wake = Timestamp::NEVER;
-        let mut paced = self.paced(now);
-        if !self.backlog.has_next(self.budget.allows(now)) {
-            paced = paced.max(self.budget.next(now));
-        }
         if !self.backlog.is_empty() {
+            let mut paced = self.paced(now);
+            if !self.backlog.has_next(self.repeats_may_go(now)) {
+                paced = paced.max(self.budget.next(now));
+            }
             if self.backlog.deadline_min() != Timestamp::NEVER {
                 wake = wake.min(self.backlog.deadline_min().max(self.expiry_at));
             }

@@ -92,7 +92,7 @@ pub struct Limits {
     /// Nothing learned goes below it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_in_flight: Option<u32>,
-    #[serde(default, skip_serializing_if = "Learn::is_off")]
+    #[serde(default, skip_serializing_if = "Learn::is_on")]
     pub learn: Learn,
 }
 
@@ -101,10 +101,10 @@ pub struct Limits {
 #[serde(rename_all = "snake_case")]
 pub enum Learn {
     /// `max_in_flight` is the limit.
-    #[default]
     Off,
     /// `max_in_flight` is the limit, and it is shown what would have been learned.
     Observe,
+    #[default]
     On,
 }
 
@@ -121,8 +121,8 @@ impl Learn {
 
     /// What is meant if nothing is said is not written down: files applied before keep their bytes.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-    fn is_off(&self) -> bool {
-        *self == Self::Off
+    fn is_on(&self) -> bool {
+        *self == Self::On
     }
 }
 

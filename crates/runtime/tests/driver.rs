@@ -12,6 +12,8 @@ mod failing;
 mod finding;
 #[path = "driver/parked.rs"]
 mod parked;
+#[path = "driver/steered.rs"]
+mod steered;
 #[path = "driver/waiting.rs"]
 mod waiting;
 #[path = "driver/world.rs"]

@@ -29,6 +29,8 @@ pub(crate) enum Mutant {
     AlwaysMax,
     /// The limit is one call.
     AlwaysMin,
+    /// The limit is never moved to see what happens.
+    Still,
     /// Each call ends, for the learner, as one of the first few did.
     Shuffled,
 }
@@ -57,7 +59,7 @@ impl Tidegate {
         let mut manager = LoadManager::new();
         for (n, declared) in setup.participants.iter().enumerate() {
             let pinned_in_flight = match mutant {
-                Mutant::None | Mutant::Shuffled => None,
+                Mutant::None | Mutant::Still | Mutant::Shuffled => None,
                 Mutant::Frozen => Some(declared.initial_limit),
                 Mutant::AlwaysMax => Some(declared.max_in_flight),
                 Mutant::AlwaysMin => Some(1),
@@ -73,6 +75,9 @@ impl Tidegate {
                 pinned_in_flight,
             };
             manager.set_participant(n as u32, spec);
+        }
+        if mutant == Mutant::Still {
+            manager.plant_no_dither();
         }
         Self {
             manager,

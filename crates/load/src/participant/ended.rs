@@ -1,0 +1,200 @@
+//! What the end of a call says: learned from, held for, opened for.
+//!
+//! Left out: what counts as too many failures (`health.rs`), and what a quota is (`quota.rs`).
+
+use model::Timestamp;
+use model::mutant::{Mutant, is_planted};
+
+use super::Participant;
+use crate::call::{CallRef, Evidence, Learn, Sample};
+use crate::health::{Hold, Why};
+use crate::learner::End;
+
+/// Calls in a row that may be refused as too many before it is held.
+const PUSHED_BACK_MAX: u32 = 8;
+/// Calls in a row that may be not taken, where most were before.
+const NOT_TAKEN_MAX: u32 = 1;
+
+impl Participant {
+    /// Learns from the end of a call. Says whether the participant is held from now on.
+    pub(crate) fn ended(
+        &mut self,
+        now: Timestamp,
+        call: CallRef,
+        endpoint: u16,
+        operation: u16,
+        since: Timestamp,
+        sample: Sample,
+    ) -> bool {
+        self.learn(now, endpoint, operation, since, &sample);
+        if sample.evidence != Evidence::Unknown || !is_planted(Mutant::UnknownKeepsItsPlace) {
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+        let was_endpoint_probe = self.endpoints.ended(endpoint, call);
+        let was_probe = self.hold.as_ref().is_some_and(|hold| hold.probe == Some(call));
+        if was_probe && let Some(hold) = &mut self.hold {
+            hold.probe = None;
+        }
+        let held_before = self.hold.is_some();
+        if let Some(quota) = sample.quota {
+            self.quota.announced(now, quota);
+        }
+        match sample.evidence {
+            Evidence::Done | Evidence::Refused => {
+                self.lately_taken = self.lately_taken << 1 | 1;
+                self.push_run = 0;
+                self.quota.accepted();
+                if sample.evidence == Evidence::Done {
+                    let is_bound = !self.backlog.is_empty() || self.parked > 0;
+                    self.budget.succeeded(now, is_bound);
+                }
+                self.throughput.ended(now, sample.took);
+                self.health.answered();
+                self.endpoints.answered(endpoint, true);
+                if was_endpoint_probe {
+                    self.endpoints.admit(endpoint);
+                }
+                let was_refused = sample.evidence == Evidence::Refused;
+                let jump = self.health.judged(was_refused);
+                self.taken(now, was_probe, was_refused, jump);
+            }
+            Evidence::NotTaken { retry_after } | Evidence::Throttled { retry_after } => {
+                self.not_taken += 1;
+                // To be asked for time is to be told that there is some.
+                let is_throttled = matches!(sample.evidence, Evidence::Throttled { .. }) || retry_after.is_some();
+                let is_pressure =
+                    self.hold.is_none() && !was_endpoint_probe && self.is_pressure(now, is_throttled, &sample);
+                match &mut self.hold {
+                    Some(hold) if was_probe => hold.probe_failed(now, Why::NotTaken, retry_after),
+                    Some(hold) => hold.wait_for(now, retry_after),
+                    None if is_pressure => self.quota.refused(now),
+                    None if was_endpoint_probe => self.endpoints.probe_failed(endpoint, now, retry_after),
+                    // Where others still take calls, one endpoint is no proof about the participant.
+                    None if self.endpoints.leave_out(endpoint, now, retry_after) => {}
+                    None => self.hold(Why::NotTaken, now, retry_after),
+                }
+            }
+            Evidence::Unauthorized => match &mut self.hold {
+                Some(hold) if was_probe || hold.why != Why::Unauthorized => {
+                    hold.probe_failed(now, Why::Unauthorized, None);
+                }
+                Some(_) => {}
+                None => self.hold(Why::Unauthorized, now, None),
+            },
+            Evidence::Unknown => {
+                self.quota.accepted();
+                self.endpoints.answered(endpoint, false);
+                if was_endpoint_probe {
+                    self.endpoints.probe_failed(endpoint, now, None);
+                } else if self.endpoints.is_worse(endpoint) {
+                    self.endpoints.leave_out(endpoint, now, None);
+                }
+                let too_many = self.health.not_answered();
+                match (&mut self.hold, too_many) {
+                    (Some(hold), _) if was_probe => hold.probe_failed(now, hold.why, None),
+                    (None, Some(why)) => self.hold(why, now, None),
+                    _ => {}
+                }
+            }
+            Evidence::Cancelled => {
+                if was_endpoint_probe {
+                    self.endpoints.probe_lost(endpoint, now);
+                }
+                if was_probe && let Some(hold) = &mut self.hold {
+                    hold.probe_lost(now);
+                }
+            }
+        }
+        !held_before && self.hold.is_some()
+    }
+
+    fn learn(&mut self, now: Timestamp, endpoint: u16, operation: u16, since: Timestamp, sample: &Sample) {
+        if self.spec.learn == Learn::Off {
+            return;
+        }
+        let end = match sample.evidence {
+            Evidence::Done | Evidence::Refused => End::Done,
+            Evidence::Unknown => End::NoAnswer,
+            Evidence::NotTaken { .. } | Evidence::Throttled { .. } | Evidence::Unauthorized | Evidence::Cancelled => {
+                End::Nothing
+            }
+        };
+        if end == End::NoAnswer {
+            let usual = self.usual_latency_us();
+            // An answer that comes at once and says nothing has left no work behind.
+            if sample.took.as_micros() as f64 >= usual {
+                self.ghosts = (self.ghosts(now) + 1.0).min(f64::from(self.most()));
+                self.ghosts_at = now;
+            }
+        }
+        if end != End::Nothing {
+            self.endpoints.cost(endpoint, now, sample.took, end == End::NoAnswer);
+        }
+        let Some(at) = self.endpoints.all_mut().get_mut(usize::from(endpoint)) else { return };
+        if let Some(learner) = &mut at.learner
+            && learner.ended(now, operation, since, sample.took, end)
+        {
+            self.count_learned();
+        }
+    }
+
+    /// A call was not taken, but so many others were of late that it is not down: it takes only so many. Not so if
+    /// nothing that started since then was taken.
+    fn is_pressure(&mut self, now: Timestamp, is_throttled: bool, sample: &Sample) -> bool {
+        let started = Timestamp(now.0.saturating_sub(sample.took.as_micros() as u64));
+        self.lately_taken <<= 1;
+        if self.push_run == 0 {
+            self.push_began = now;
+        }
+        if self.push_run == 0 || started >= self.push_began {
+            self.push_run += 1;
+        }
+        let endures = if is_throttled { PUSHED_BACK_MAX } else { NOT_TAKEN_MAX };
+        let mostly_taken = (self.lately_taken & 0xffff).count_ones() >= 8;
+        let is_alive = mostly_taken || self.push_run > 1 || is_throttled && self.quota.rate(now).is_some();
+        // Where there are others, an endpoint that takes none is left out rather than paced for.
+        is_alive && self.push_run <= endures && (is_throttled || self.endpoints.count() == 1)
+    }
+
+    /// It took a call and answered it.
+    fn taken(&mut self, now: Timestamp, was_probe: bool, was_refused: bool, jump: Option<Why>) {
+        match &mut self.hold {
+            Some(hold) if was_probe => {
+                if was_refused && matches!(hold.why, Why::Refuses { .. }) {
+                    hold.probe_failed(now, hold.why, None);
+                } else {
+                    self.release_hold();
+                    self.quota.rested(now);
+                }
+            }
+            Some(_) => {}
+            None => match jump {
+                Some(why) => self.hold(why, now, None),
+                None => self.open = self.open.saturating_add(1).min(self.most()),
+            },
+        }
+    }
+
+    fn hold(&mut self, why: Why, now: Timestamp, retry_after: Option<std::time::Duration>) {
+        self.hold = Some(Hold::new(why, now, retry_after));
+        self.endpoints.admit_all();
+    }
+
+    fn release_hold(&mut self) {
+        self.hold = None;
+        self.not_taken = 0;
+        self.health.released();
+        self.endpoints.admit_all();
+        self.open_from(2);
+    }
+
+    /// A person says: go on. Opens as a ramp, and takes what it does now for right.
+    pub(crate) fn resume(&mut self) {
+        self.is_paused = false;
+        self.hold = None;
+        self.not_taken = 0;
+        self.health.accept();
+        self.endpoints.admit_all();
+        self.open_from(1);
+    }
+}

@@ -1,0 +1,111 @@
+//! What is to come: transactions on their way here, the time that a call needs, and whether more should begin.
+//!
+//! Left out: who waits at the gate for it, which is `manager.rs`'s, and what the numbers are learned from.
+
+use model::Timestamp;
+
+use super::Participant;
+use crate::call::Learn;
+
+/// Those on their way here count half after this long.
+const EXPECTED_FADE_US: f64 = 20_000_000.0;
+/// How much more than is needed without any chance waits for a bottleneck.
+const ROPE: f64 = 1.5;
+
+impl Participant {
+    /// One more transaction has begun that will come here.
+    pub(crate) fn expect(&mut self, now: Timestamp) {
+        self.expected = self.expected(now) + 1.0;
+        self.expected_at = now;
+    }
+
+    /// One of those that were expected has come, or never will.
+    pub(crate) fn arrived(&mut self, now: Timestamp) {
+        if self.expected > 0.0 {
+            self.expected = (self.expected(now) - 1.0).max(0.0);
+            self.expected_at = now;
+        }
+    }
+
+    /// How many transactions are on their way here. Those that end early elsewhere are not told of, so the count
+    /// fades.
+    fn expected(&self, now: Timestamp) -> f64 {
+        if self.expected < 0.5 {
+            return self.expected.max(0.0);
+        }
+        let age = now.0.saturating_sub(self.expected_at.0) as f64 / EXPECTED_FADE_US;
+        self.expected / (1.0 + age)
+    }
+
+    /// Whether a transaction that takes so long to get here should begin: what is here and on its way keeps the
+    /// participant busy no longer than it takes to bring more.
+    pub(crate) fn has_room_for_more(&self, now: Timestamp, way_us: f64) -> bool {
+        let here = self.backlog.len() as f64 + self.parked as f64;
+        let coming = self.expected(now);
+        if self.hold.is_some() || self.is_paused {
+            return here + coming < 2.0;
+        }
+        let Some(per_us) = self.capacity_per_us(now) else { return true };
+        let limit = f64::from(self.limit());
+        here + coming + f64::from(self.in_flight) < (limit + ROPE * (limit + per_us * way_us)).max(2.0)
+    }
+
+    /// What it can do, in calls per microsecond, if that is known.
+    fn capacity_per_us(&self, now: Timestamp) -> Option<f64> {
+        if self.spec.learn == Learn::Off {
+            return None;
+        }
+        let rest = self.rest_us();
+        let by_limit = (rest > 0.0).then(|| f64::from(self.limit()) / rest);
+        let paced = match (self.quota.rate(now), self.spec.max_per_second) {
+            (Some(rate), Some(most)) => Some(rate.min(f64::from(most))),
+            (rate, most) => rate.or_else(|| most.map(f64::from)),
+        };
+        match (by_limit, paced.map(|rate| rate / 1e6)) {
+            (Some(limit), Some(paced)) => Some(limit.min(paced)),
+            (limit, paced) => limit.or(paced),
+        }
+    }
+
+    /// What a call takes at rest, in microseconds; 0 if nothing is known.
+    pub(crate) fn rest_us(&self) -> f64 {
+        self.rest_us
+    }
+
+    /// The same of one kind of call.
+    pub(crate) fn rest_of_us(&self, operation: u16) -> f64 {
+        let rests = self.endpoints.all().iter().filter_map(|e| e.learner.as_ref()).map(|l| l.rest_of_us(operation));
+        let least = rests.filter(|us| *us > 0.0).fold(f64::INFINITY, f64::min);
+        if least.is_finite() { least } else { 0.0 }
+    }
+
+    /// How much work one kind of call is, in usual calls.
+    pub(crate) fn work_of(&self, operation: u16) -> f64 {
+        self.endpoints.all().first().and_then(|e| e.learner.as_ref()).map_or(1.0, |l| l.work_of(operation))
+    }
+
+    /// What a call needs from its start, in microseconds. Where others wait for the place, so much that it is done
+    /// in time most probably; else, what it cannot be done without.
+    pub(crate) fn need_us(&self, operation: u16) -> f64 {
+        if self.spec.learn != Learn::On {
+            return 0.0;
+        }
+        let rest = self.rest_of_us(operation);
+        let usual = self.throughput.usual_us() as f64;
+        if self.is_contested() { usual.max(rest) } else { 0.5 * rest }
+    }
+
+    /// The same for a call that comes here later, with the time that it will wait.
+    pub(crate) fn need_later_us(&self, now: Timestamp) -> f64 {
+        let waits = match self.capacity_per_us(now) {
+            Some(per_us) if per_us > 0.0 && self.is_contested() => self.backlog.len() as f64 / per_us,
+            _ => 0.0,
+        };
+        self.need_us(0) + waits
+    }
+
+    /// More wants to start than may.
+    fn is_contested(&self) -> bool {
+        !self.backlog.is_empty() || self.parked > 0 || self.in_flight >= self.limit()
+    }
+}
