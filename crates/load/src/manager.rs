@@ -298,7 +298,7 @@ impl LoadManager {
             // Its transaction goes no further.
             for later in self.routes.get(route as usize).into_iter().flatten() {
                 if let Some(Some(participant)) = self.participants.get_mut(*later as usize) {
-                    participant.arrived(now);
+                    participant.never_comes(now);
                 }
             }
         }

@@ -63,8 +63,7 @@ pub(crate) struct Participant {
     lately_taken: u32,
     /// First calls of transactions that need this participant later, and wait for it.
     pub(crate) gate: Backlog,
-    expected: f64,
-    expected_at: Timestamp,
+    coming: outlook::Coming,
     /// Calls that came too late to be of use.
     pub(crate) doomed: u32,
     index: u32,
@@ -97,8 +96,7 @@ impl Participant {
             push_began: Timestamp::ZERO,
             lately_taken: 0,
             gate: Backlog::new(),
-            expected: 0.0,
-            expected_at: Timestamp::ZERO,
+            coming: outlook::Coming::default(),
             doomed: 0,
             index,
             in_flight: 0,

@@ -8,40 +8,80 @@ use super::Participant;
 use crate::call::Learn;
 
 /// Those on their way here count half after this long.
-const EXPECTED_FADE_US: f64 = 20_000_000.0;
+const EXPECTED_FADE_US: f64 = 3_000_000.0;
+/// So many transactions that began are remembered in the share of those that came.
+const BEGAN_MEMORY: f64 = 256.0;
+/// At the beginning all are taken to come; this many of them have to be heard of before that is doubted much.
+const CAME_PRIOR: f64 = 64.0;
 /// How much more than is needed without any chance waits for a bottleneck.
 const ROPE: f64 = 1.5;
+
+/// Transactions that have begun elsewhere and will need this participant.
+///
+/// Not all of them come: steps are skipped, and transactions end before. Each counts as the share of those before it
+/// that did come, so that the count stays right without anybody telling what became of each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Coming {
+    count: f64,
+    at: Timestamp,
+    began: f64,
+    came: f64,
+}
+
+impl Default for Coming {
+    fn default() -> Self {
+        Self { count: 0.0, at: Timestamp::ZERO, began: CAME_PRIOR, came: CAME_PRIOR }
+    }
+}
+
+impl Coming {
+    /// What of the count is left: fades, for those that took another way unseen.
+    fn left(&self, now: Timestamp) -> f64 {
+        let age = now.0.saturating_sub(self.at.0) as f64 / EXPECTED_FADE_US;
+        self.count / (1.0 + age)
+    }
+
+    fn began(&mut self, now: Timestamp) {
+        let keep = 1.0 - 1.0 / BEGAN_MEMORY;
+        self.began = self.began * keep + 1.0;
+        self.came *= keep;
+        self.count = self.left(now) + (self.came / self.began).min(1.0);
+        self.at = now;
+    }
+
+    fn came(&mut self, now: Timestamp) {
+        self.came = (self.came + 1.0).min(BEGAN_MEMORY);
+        self.count = (self.left(now) - 1.0).max(0.0);
+        self.at = now;
+    }
+
+    fn never_comes(&mut self, now: Timestamp) {
+        self.count = (self.left(now) - (self.came / self.began).min(1.0)).max(0.0);
+        self.at = now;
+    }
+}
 
 impl Participant {
     /// One more transaction has begun that will come here.
     pub(crate) fn expect(&mut self, now: Timestamp) {
-        self.expected = self.expected(now) + 1.0;
-        self.expected_at = now;
+        self.coming.began(now);
     }
 
-    /// One of those that were expected has come, or never will.
+    /// One of those that were expected has come.
     pub(crate) fn arrived(&mut self, now: Timestamp) {
-        if self.expected > 0.0 {
-            self.expected = (self.expected(now) - 1.0).max(0.0);
-            self.expected_at = now;
-        }
+        self.coming.came(now);
     }
 
-    /// How many transactions are on their way here. Those that end early elsewhere are not told of, so the count
-    /// fades.
-    fn expected(&self, now: Timestamp) -> f64 {
-        if self.expected < 0.5 {
-            return self.expected.max(0.0);
-        }
-        let age = now.0.saturating_sub(self.expected_at.0) as f64 / EXPECTED_FADE_US;
-        self.expected / (1.0 + age)
+    /// One of those that were expected has ended elsewhere.
+    pub(crate) fn never_comes(&mut self, now: Timestamp) {
+        self.coming.never_comes(now);
     }
 
     /// Whether a transaction that takes so long to get here should begin: what is here and on its way keeps the
     /// participant busy no longer than it takes to bring more.
     pub(crate) fn has_room_for_more(&self, now: Timestamp, way_us: f64) -> bool {
         let here = self.backlog.len() as f64 + self.parked as f64;
-        let coming = self.expected(now);
+        let coming = self.coming.left(now);
         if self.hold.is_some() || self.is_paused {
             return here + coming < 2.0;
         }

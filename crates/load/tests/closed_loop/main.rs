@@ -2,10 +2,12 @@
 
 mod plant;
 mod turns;
+mod ways;
 
 use load::{Learn, ParticipantSpec};
 use plant::{CALM, Phase, Spread, World};
 use turns::Node;
+use ways::Ways;
 
 fn spec(initial: u32) -> ParticipantSpec {
     ParticipantSpec {
@@ -189,4 +191,21 @@ fn our_own_turns_are_no_excuse_to_flood_a_slow_one() {
     let node = Node { clients: 1_000, turn_us: 2_000.0, call_us: 2.0, workers: 10, service_us: 50_000.0 };
     let on = turns::run(node, ParticipantSpec { max_in_flight: 100_000, ..spec(20) }, 20.0, 60.0);
     assert!(on.per_second > 190.0 && on.inside < 14.0, "{on:?} of 200 a second, with a knee of 10");
+}
+
+#[test]
+fn those_that_never_come_hold_nobody_back() {
+    // It can do 250 a second, and one of ten of 200 comes.
+    for of_ten in [0, 1, 5, 10] {
+        let went = ways::run(Ways { per_second: 200, of_ten, workers: 5 }, 20);
+        assert!(went.share > 0.97, "{of_ten} of ten: {went:?}");
+    }
+}
+
+#[test]
+fn no_more_begin_than_the_bottleneck_can_end() {
+    // Twice what it can do, and everybody comes: the rest waits before its first call.
+    let went = ways::run(Ways { per_second: 200, of_ten: 10, workers: 2 }, 20);
+    assert!((0.45..0.56).contains(&went.share), "{went:?}");
+    assert!(went.most_waiting < 120, "{went:?}");
 }
