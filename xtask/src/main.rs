@@ -27,7 +27,9 @@ cargo xtask <chore>
     --libfuzzer         led by coverage, with cargo-fuzz
     TARGET …            these alone
   schemathesis          the running server against its openapi.json
-    --seconds N         in all (300)
+    --seed N            of what is random (1)
+    --examples N        requests of each kind for each operation (40)
+    --seconds N         repeat what is random for so long
   coverage              which lines of partition, load and wire no test reaches
   walls                 compare the code with ARCHITECTURE.md
   setup                 install the tools that `test` needs and this machine lacks

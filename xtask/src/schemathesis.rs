@@ -13,6 +13,7 @@ use crate::setup::{self, Found};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -25,32 +26,60 @@ const START: Duration = Duration::from_secs(60);
 const STAND_PORTS: u16 = 10;
 const PARTICIPANTS_FIRST_PORT: u16 = 7_420;
 
-/// How long it may look: in `test` short, by hand as long as one likes.
+/// What it tries, and for how long: the same seed tries the same requests, as far as answers do not steer it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Asked {
-    seconds: u64,
+    seed: u64,
+    /// Requests of each kind for each operation, at most.
+    examples: u32,
+    /// Repeat what is random until so much time has gone.
+    seconds: Option<u64>,
 }
 
 impl Asked {
-    pub(crate) const SHORT: Self = Self { seconds: 60 };
+    /// For `test`: about a minute, the same one each time.
+    pub(crate) const SHORT: Self = Self { seed: 1, examples: 40, seconds: None };
 
     /// Reads what stands after `cargo xtask schemathesis`.
     pub(crate) fn parse(words: &[&str]) -> Result<Self, String> {
-        match words {
-            [] => Ok(Self { seconds: 300 }),
-            ["--seconds", number] => match number.parse() {
-                Ok(seconds) => Ok(Self { seconds }),
-                Err(_) => Err("--seconds needs a whole number".to_owned()),
-            },
-            other => Err(format!("`schemathesis` does not understand `{}`", other.join(" "))),
+        let mut asked = Self::SHORT;
+        for pair in words.chunks(2) {
+            let &[name, number] = pair else { return Err(format!("`{}` needs a number", pair.join(" "))) };
+            let read = match name {
+                "--seed" => number.parse().map(|seed| asked.seed = seed),
+                "--examples" => number.parse::<NonZeroU32>().map(|examples| asked.examples = examples.get()),
+                "--seconds" => number.parse::<NonZeroU64>().map(|seconds| asked.seconds = Some(seconds.get())),
+                _ => return Err(format!("`schemathesis` does not understand `{}`", words.join(" "))),
+            };
+            read.map_err(|_| format!("{name} needs a whole number, not `{number}`"))?;
         }
+        Ok(asked)
+    }
+
+    /// Long enough for what was asked on a slow machine; a run that hangs ends all the same.
+    fn limit(self) -> Duration {
+        Duration::from_secs(300 + self.seconds.unwrap_or_else(|| u64::from(self.examples) * 15))
+    }
+}
+
+/// Why there is no clean run.
+#[derive(Debug)]
+pub(crate) enum NotRight {
+    /// The tool is not here, and could not be had: nothing was asked.
+    NoTool(String),
+    Failed(String),
+}
+
+impl From<String> for NotRight {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
     }
 }
 
 pub(crate) fn report(root: &Path, asked: Asked) -> ExitCode {
     match run(root, asked) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
+        Err(NotRight::NoTool(why) | NotRight::Failed(why)) => {
             eprintln!("xtask schemathesis: {why}");
             ExitCode::FAILURE
         }
@@ -67,11 +96,11 @@ impl Drop for Running {
     }
 }
 
-pub(crate) fn run(root: &Path, asked: Asked) -> Result<(), String> {
-    let tool = tool(root)?;
+pub(crate) fn run(root: &Path, asked: Asked) -> Result<(), NotRight> {
+    let tool = tool(root).map_err(NotRight::NoTool)?;
     let built = child::run(setup::cargo(root).args(["build", "--package", "tidegate"]), Duration::from_secs(2_400));
     if !built.passed() {
-        return Err(format!("cargo build: {built}"));
+        return Err(format!("cargo build: {built}").into());
     }
     let tidegate = target_dir(root).join("debug/tidegate");
     let place = target_dir(root).join("schemathesis");
@@ -93,21 +122,25 @@ pub(crate) fn run(root: &Path, asked: Asked) -> Result<(), String> {
     apply.args(["--server", &server, "apply", "-f", &text(&files)]);
     let applied = child::run(&mut apply, START);
     if !applied.passed() {
-        return Err(format!("tidegate apply: {applied}"));
+        return Err(format!("tidegate apply: {applied}").into());
     }
 
     let mut schemathesis = Command::new(tool);
     schemathesis.current_dir(&place).args(["--config-file", &text(&root.join("fuzz/schemathesis.toml"))]);
     schemathesis.args(["run", &format!("{server}/openapi.json"), "--checks", "all", "--continue-on-failure"]);
-    schemathesis.args(["--generation-deterministic", "--suppress-health-check", "all", "--no-color"]);
-    schemathesis.args(["--request-timeout", "30", "--max-time", &asked.seconds.to_string()]);
+    schemathesis.args(["--suppress-health-check", "all", "--no-color", "--request-timeout", "30"]);
+    schemathesis.args(["--seed", &asked.seed.to_string(), "--max-examples", &asked.examples.to_string()]);
+    if let Some(seconds) = asked.seconds {
+        schemathesis.args(["--max-time", &seconds.to_string()]);
+    }
     schemathesis.env("SCHEMATHESIS_HOOKS", "schemathesis_hooks").env("PYTHONPATH", root.join("fuzz"));
     schemathesis.env("PYTHONDONTWRITEBYTECODE", "1");
-    let ending = child::run(&mut schemathesis, Duration::from_secs(asked.seconds + 300));
+    let ending = child::run(&mut schemathesis, asked.limit());
     if !answers(&at) {
-        return Err(format!("the server has stopped answering; its log is {}", place.join("server.log").display()));
+        let log = place.join("server.log");
+        return Err(format!("the server has stopped answering; its log is {}", log.display()).into());
     }
-    if ending.passed() { Ok(()) } else { Err(format!("schemathesis: {ending}")) }
+    if ending.passed() { Ok(()) } else { Err(format!("schemathesis: {ending}").into()) }
 }
 
 /// The tool in an environment of its own under `target`, made on first use.
@@ -215,8 +248,12 @@ mod tests {
 
     #[test]
     fn reads_its_words() {
-        assert_eq!(Asked::parse(&["--seconds", "20"]), Ok(Asked { seconds: 20 }));
-        assert!(Asked::parse(&["--seconds", "soon"]).is_err() && Asked::parse(&["20"]).is_err());
+        assert_eq!(Asked::parse(&[]), Ok(Asked::SHORT));
+        let all = Asked::parse(&["--seconds", "20", "--seed", "7", "--examples", "100"]);
+        assert_eq!(all, Ok(Asked { seed: 7, examples: 100, seconds: Some(20) }));
+        for bad in [&["--seconds", "soon"][..], &["20"], &["--seed"], &["--examples", "0"], &["--seeds", "1"]] {
+            assert!(Asked::parse(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

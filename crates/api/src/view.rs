@@ -8,7 +8,7 @@ mod state;
 use model::Direction;
 use partition::TxOutcome;
 use partition::branch::{Branch, Status};
-use partition::transaction::{Attempt, Attention};
+use partition::transaction::{Attempt, Attention, ENDPOINT_UNKNOWN};
 use plan::Action;
 use runtime::View;
 use runtime::view::Detail;
@@ -144,7 +144,8 @@ fn step(view: &View<'_>, place: usize, out: &mut Vec<u8>) {
 fn attempt(attempt: &Attempt, out: &mut Vec<u8>) {
     let mut o = Object::begin(out);
     o.number("n", u64::from(attempt.n)).word("direction", attempt.direction.as_str());
-    o.number("endpoint", u64::from(attempt.endpoint)).time("started_at", attempt.started_at);
+    let endpoint = (attempt.endpoint != ENDPOINT_UNKNOWN).then_some(u64::from(attempt.endpoint));
+    o.maybe_number("endpoint", endpoint).time("started_at", attempt.started_at);
     write_ms(u64::from(attempt.took_us), o.name("took_ms"));
     o.word("outcome", attempt.outcome.as_str());
     o.maybe_number("status", (attempt.status != 0).then_some(u64::from(attempt.status)));

@@ -223,8 +223,7 @@ impl Copy {
 
     fn below<'a>(&self, path: &'a Path) -> Result<&'a Path, BackupError> {
         let outside = |_| BackupError(format!("{} does not lie in the data directory", path.display()));
-        // Paths of the node may have been given relative to where it started.
-        path.strip_prefix(&self.from).or_else(|_| path.strip_prefix(self.from.as_path())).map_err(outside)
+        path.strip_prefix(&self.from).map_err(outside)
     }
 
     /// The first `end` bytes of a file, zero behind them up to `bytes`.

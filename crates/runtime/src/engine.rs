@@ -69,7 +69,10 @@ impl Engine {
         let waits = (!wait.is_zero()).then_some(until);
         let waiter = Waiter { until: waits, detail: Detail::Answer, replayed: false, to: Responder::Once(to) };
         let offered = self.offer(order, waiter)?;
-        self.await_answer(answer, wait, offered).await
+        let answer = self.await_answer(answer, wait, offered.scope).await?;
+        // Of those that race with one key the first is the one that was here first, whichever reached the worker
+        // first and however each is answered: at once, with the end, or as it stands when the wait is over.
+        Ok(Answer { replayed: offered.repeats, ..answer })
     }
 
     /// Begins a transaction; `done` is called on a worker's thread with the answer, and must hand over and return.
@@ -189,7 +192,7 @@ impl Engine {
         &self,
         answer: oneshot::Receiver<Result<Answer, Refusal>>,
         wait: Duration,
-        Offered { scope, repeats }: Offered,
+        scope: u128,
     ) -> Result<Answer, Refusal> {
         let gone = || Refusal::Unavailable {
             what: "the node stopped before it could answer; ask again with the same idempotency key".into(),
@@ -198,22 +201,14 @@ impl Engine {
         };
         // A submission that was known when it came, and that has ended since, is in history.
         let found = |answer: Result<Answer, Refusal>| match answer {
-            Err(Refusal::NoTransaction(id)) => {
-                self.shared.ended_answer(id, Detail::Answer).map(|answer| Answer { replayed: true, ..answer })
-            }
-            Ok(answer) if answer.body.is_empty() => self
-                .shared
-                .ended_answer(answer.id, Detail::Answer)
-                .map(|found| Answer { replayed: answer.replayed, ..found }),
+            Err(Refusal::NoTransaction(id)) => self.shared.ended_answer(id, Detail::Answer),
+            Ok(answer) if answer.body.is_empty() => self.shared.ended_answer(answer.id, Detail::Answer),
             answer => answer,
         };
         if wait.is_zero() {
             return answer.await.map_or_else(|_| Err(gone()), found);
         }
-        let as_it_stands = async |id| {
-            let answer = self.get(id, Duration::ZERO, Until::Outcome, Detail::Answer).await?;
-            Ok(Answer { replayed: repeats, ..answer })
-        };
+        let as_it_stands = async |id| self.get(id, Duration::ZERO, Until::Outcome, Detail::Answer).await;
         match tokio::time::timeout(wait, answer).await {
             Ok(answer) => answer.map_or_else(|_| Err(gone()), found),
             // The end of the wait never ends the transaction: it is answered as it stands.

@@ -115,13 +115,36 @@ mod tests {
     #[test]
     fn the_contract_lists_every_problem() {
         let document = document();
-        let listed: Vec<&str> = document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        let ours: Vec<String> = Code::ALL.iter().map(|code| format!("/problems/{}", code.as_str())).collect();
-        assert_eq!(listed, ours);
+        let words = |pointer: &str| -> Vec<String> {
+            let list = document.pointer(pointer).and_then(Value::as_array);
+            list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let types: Vec<String> = Code::ALL.iter().map(|code| format!("/problems/{}", code.as_str())).collect();
+        assert_eq!(words("/components/schemas/Problem/properties/type/enum"), types);
+        let names: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(words("/paths/~1problems~1{code}/parameters/0/schema/enum"), names);
+    }
+    #[test]
+    fn links_lead_to_operations_and_fill_what_these_take() {
+        let document = document();
+        let mut takes = std::collections::BTreeMap::new();
+        let mut links = Vec::new();
+        for (_, item) in document["paths"].as_object().into_iter().flatten() {
+            let of_path = item["parameters"].as_array().into_iter().flatten();
+            let of_path: BTreeSet<&str> = of_path.filter_map(|p| p["name"].as_str()).collect();
+            for (_, operation) in item.as_object().into_iter().flatten().filter(|(m, _)| *m != "parameters") {
+                takes.insert(operation["operationId"].as_str().unwrap_or_default(), of_path.clone());
+                for (_, response) in operation["responses"].as_object().into_iter().flatten() {
+                    links.extend(response["links"].as_object().into_iter().flatten());
+                }
+            }
+        }
+        assert!(!links.is_empty());
+        for (name, link) in links {
+            let fills: BTreeSet<&str> =
+                link["parameters"].as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+            let to = link["operationId"].as_str().unwrap_or_default();
+            assert_eq!(takes.get(to), Some(&fills), "{name} leads to {to}");
+        }
     }
 }

@@ -66,8 +66,27 @@ pub(super) async fn count(ask: Ask<'_>) -> Result<Response, Problem> {
     let known: Vec<&str> = FILTERS.into_iter().chain(["group_by"]).collect();
     let query = Query::of(ask.parts.uri.query(), &known)?;
     let filter = filter(&query)?;
+    let (groups, names) = groups(&query)?;
+    let counted = ask.front.engine.count(filter, groups).await?;
+    let mut out = Vec::with_capacity(256);
+    let mut o = Object::begin(&mut out);
+    o.list("items", &counted, |line, out| {
+        let mut o = Object::begin(out);
+        for (name, value) in names.iter().zip(&line.group) {
+            // A transaction without a reason, say: a group of its own, not an empty word.
+            o.maybe_text(name, Some(value.as_str()).filter(|value| !value.is_empty()));
+        }
+        write_u64(line.count, o.name("count"));
+        o.end();
+    });
+    o.end();
+    Ok(json(StatusCode::OK, out))
+}
+
+/// What `group_by` names, and in which words.
+fn groups(query: &Query<'_>) -> Result<(Vec<GroupBy>, Vec<&'static str>), Problem> {
     let (mut groups, mut names): (Vec<GroupBy>, Vec<&str>) = (Vec::new(), Vec::new());
-    for word in query.get("group_by").unwrap_or_default().split(',').filter(|word| !word.is_empty()) {
+    for word in query.get("group_by").into_iter().flat_map(|words| words.split(',')) {
         let (group, name) = match word {
             "state" => (GroupBy::State, "state"),
             "definition" => (GroupBy::Definition, "definition"),
@@ -85,20 +104,7 @@ pub(super) async fn count(ask: Ask<'_>) -> Result<Response, Problem> {
         groups.push(group);
         names.push(name);
     }
-    let counted = ask.front.engine.count(filter, groups).await?;
-    let mut out = Vec::with_capacity(256);
-    let mut o = Object::begin(&mut out);
-    o.list("items", &counted, |line, out| {
-        let mut o = Object::begin(out);
-        for (name, value) in names.iter().zip(&line.group) {
-            // A transaction without a reason, say: a group of its own, not an empty word.
-            o.maybe_text(name, Some(value.as_str()).filter(|value| !value.is_empty()));
-        }
-        write_u64(line.count, o.name("count"));
-        o.end();
-    });
-    o.end();
-    Ok(json(StatusCode::OK, out))
+    Ok((groups, names))
 }
 
 /// Which transactions, how many, and from where on.
@@ -171,6 +177,16 @@ mod tests {
             assert!(of(bad).is_err(), "{bad}");
         }
         for bad in ["state=paused", "outcome=done", "reason=expired", "began_after=yesterday", "limit=1"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+    #[test]
+    fn groups_are_named_once_each() {
+        let of = |query: &str| Query::of(Some(query), &["group_by"]).and_then(|q| groups(&q)).map(|(_, names)| names);
+        assert_eq!(of("").ok(), Some(vec![]));
+        assert_eq!(of("group_by=step,state").ok(), Some(vec!["step", "state"]));
+        assert_eq!(of("group_by=step%2Cstate").ok(), Some(vec!["step", "state"]));
+        for bad in ["group_by=", "group_by=state,", "group_by=,", "group_by=key", "group_by=state,step,state"] {
             assert!(of(bad).is_err(), "{bad}");
         }
     }

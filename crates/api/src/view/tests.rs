@@ -566,3 +566,14 @@ fn a_plan_with_more_steps_than_the_state_is_still_rendered() {
     let bytes = super::render(&View { tx: &tx, plan: &plan, now: at(0), detail: Detail::Full });
     assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
 }
+
+#[test]
+fn an_attempt_that_nobody_knows_the_end_of_has_no_endpoint() {
+    let of = |endpoint| {
+        let mut out = Vec::new();
+        super::attempt(&Attempt { endpoint, ..attempt(0, Outcome::Unknown, 0, 0, 0) }, &mut out);
+        serde_json::from_slice::<serde_json::Value>(&out).unwrap_or_default()["endpoint"].take()
+    };
+    assert_eq!((of(0), of(2)), (0.into(), 2.into()));
+    assert_eq!(of(partition::transaction::ENDPOINT_UNKNOWN), serde_json::Value::Null);
+}

@@ -89,3 +89,29 @@ async fn a_repeat_that_outlives_its_wait_is_still_a_repeat() {
     assert_eq!((again.id, again.decided, again.replayed), (first.id, false, true), "{}", world::text(&again));
     world::end(engine);
 }
+
+/// Some are answered when it is accepted, some when their wait ends: one alone is the first, whichever came in first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_racing_duplicates_one_is_the_first_even_if_waits_end() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = world::start(dir.path(), &Bank::new(Mood::Well));
+    world::apply(&engine).await;
+    for n in 0..KEYS {
+        let key = format!("k{n}");
+        let all: Vec<_> = (0..AT_ONCE)
+            .map(|one| {
+                let (engine, order) = (engine.clone(), world::order("awaiting", &key, &key, &key));
+                let wait = if one % 2 == 0 { Duration::ZERO } else { Duration::from_millis(30) };
+                tokio::spawn(async move { engine.submit(order, wait, Until::End).await })
+            })
+            .collect();
+        let mut new = 0;
+        for one in all {
+            let answer = one.await.expect("joined").expect("accepted");
+            assert!(!answer.decided, "{}", world::text(&answer));
+            new += usize::from(!answer.replayed);
+        }
+        assert_eq!(new, 1, "{key}");
+    }
+    world::end(engine);
+}

@@ -28,11 +28,7 @@ participants:
     limits: {max_in_flight: 40}
 "#;
 
-const TRANSFER: &str = r#"
-apiVersion: tidegate/v1
-kind: Saga
-name: transfer
-version: 1
+const INPUT: &str = r#"
 input:
   type: object
   additionalProperties: false
@@ -43,80 +39,28 @@ input:
     note: {type: string, maxLength: 200000}
 key: account/${input.from}
 timeout: 10m
-steps:
+"#;
+
+const DEBIT: &str = r#"
   - name: debit
     call: {participant: bank, method: POST, path: "/debits/${input.to}", body: {a: 1}}
     result: {id: "${response.body.id}"}
     compensate: {participant: bank, method: POST, path: "/reversals/${input.to}", body: {key: "${steps.debit.call_key}"}}
+"#;
+
+const CREDIT: &str = r#"
   - name: credit
     call: {participant: bank, method: POST, path: "/credits/${input.to}", body: {a: 1}}
     compensate: {participant: bank, method: POST, path: "/reversals/${input.to}", body: {key: "${steps.credit.call_key}"}}
 "#;
 
-const LOCKED: &str = r#"
-apiVersion: tidegate/v1
-kind: Saga
-name: locked
-version: 1
-input:
-  type: object
-  additionalProperties: false
-  required: [from, to]
-  properties:
-    from: {type: string, maxLength: 40}
-    to: {type: string, maxLength: 40}
-key: account/${input.from}
-lock: balance
-timeout: 10m
-steps:
-  - name: debit
-    call: {participant: bank, method: POST, path: "/debits/${input.to}", body: {a: 1}}
-    compensate: {participant: bank, method: POST, path: "/reversals/${input.to}", body: {key: "${steps.debit.call_key}"}}
-"#;
-
-const SLEEPING: &str = r#"
-apiVersion: tidegate/v1
-kind: Saga
-name: sleeping
-version: 1
-input:
-  type: object
-  additionalProperties: false
-  required: [from, to]
-  properties:
-    from: {type: string, maxLength: 40}
-    to: {type: string, maxLength: 40}
-key: account/${input.from}
-timeout: 10m
-steps:
-  - name: rest
-    wait: {for: 700ms}
-  - name: debit
-    call: {participant: bank, method: POST, path: "/debits/${input.to}", body: {a: 1}}
-    compensate: {participant: bank, method: POST, path: "/reversals/${input.to}", body: {key: "${steps.debit.call_key}"}}
-"#;
-
-const AWAITING: &str = r#"
-apiVersion: tidegate/v1
-kind: Saga
-name: awaiting
-version: 1
-input:
-  type: object
-  additionalProperties: false
-  required: [from, to]
-  properties:
-    from: {type: string, maxLength: 40}
-    to: {type: string, maxLength: 40}
-key: account/${input.from}
-timeout: 10m
-steps:
-  - name: word
-    wait: {signal: word_given, timeout: 5m}
-  - name: debit
-    call: {participant: bank, method: POST, path: "/debits/${input.to}", body: {a: 1}}
-    compensate: {participant: bank, method: POST, path: "/reversals/${input.to}", body: {key: "${steps.debit.call_key}"}}
-"#;
+/// Name, what stands between the input and the steps, what stands before the debit, and after it.
+const SAGAS: [(&str, &str, &str, &str); 4] = [
+    ("transfer", "", "", CREDIT),
+    ("locked", "lock: balance", "", ""),
+    ("sleeping", "", "\n  - name: rest\n    wait: {for: 700ms}", ""),
+    ("awaiting", "", "\n  - name: word\n    wait: {signal: word_given, timeout: 5m}", ""),
+];
 
 /// How the bank answers at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -227,10 +171,14 @@ pub(crate) async fn apply(engine: &Engine) {
 }
 
 pub(crate) async fn apply_with_bank_at(engine: &Engine, endpoint: &str) {
-    let participants = PARTICIPANTS.replace("http://127.0.0.1:1", endpoint);
-    let files = [participants.as_str(), TRANSFER, LOCKED, SLEEPING, AWAITING];
-    let files = files.iter().enumerate();
-    let files = files.map(|(n, text)| SourceText { path: format!("{n}.yaml"), text: (*text).to_owned() }).collect();
+    let mut texts = vec![PARTICIPANTS.replace("http://127.0.0.1:1", endpoint)];
+    texts.extend(SAGAS.iter().map(|(name, head, before, after)| {
+        format!(
+            "apiVersion: tidegate/v1\nkind: Saga\nname: {name}\nversion: 1{INPUT}{head}\nsteps:{before}{DEBIT}{after}"
+        )
+    }));
+    let files = texts.into_iter().enumerate();
+    let files = files.map(|(n, text)| SourceText { path: format!("{n}.yaml"), text }).collect();
     engine.apply(files, false, "test").await.expect("applied");
 }
 

@@ -87,19 +87,31 @@ pub(super) async fn play(args: &Args, stage: &mut Stage) -> Result<Told, String>
         stage.mount_data(SMALL_DISK_BYTES)?;
         stage.set_engine("journal_disk_max", "64MiB");
     }
+    under_load(begun, args.common.seed, args.rounds, &kinds, stage).await
+}
+
+/// A stand, an engine and clients that go on all the time; so many blows; then the faults stop, everything must end,
+/// and what was said is compared with what was done.
+pub(super) async fn under_load(
+    begun: Instant,
+    seed: u64,
+    rounds: u32,
+    kinds: &[Blow],
+    stage: &mut Stage,
+) -> Result<Told, String> {
     let participants = stage.with_doors(demo::PARTICIPANTS);
     stage.start_stand(&participants).await?;
     stage.start_engine().await?;
     demo::apply(&stage.asker(), &participants).await?;
-    let mut fates = Fates::new(&participants, args.common.seed, &USUAL);
+    let mut fates = Fates::new(&participants, seed, &USUAL);
     fates.always(stage).await?;
-    let load = Load::new(stage, args.common.seed);
+    let load = Load::new(stage, seed);
     let at_work = load.begin();
-    fates.strike(args.rounds, &kinds, stage, &|| load.progress()).await?;
+    fates.strike(rounds, kinds, stage, &|| load.progress()).await?;
     stage.stand_client().set("all", "well").await.map_err(|why| why.to_string())?;
     load.end(at_work).await?;
     let verdict = verdict::reach(stage, &load, fates.stranded).await?;
-    Ok(Told::new(args.common.seed, begun, &load, fates, verdict))
+    Ok(Told::new(seed, begun, &load, fates, verdict))
 }
 
 /// Small and large: checkpoints, trimming and eviction happen all the time under some seeds, and never under others.

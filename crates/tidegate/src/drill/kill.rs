@@ -5,13 +5,11 @@
 
 use std::time::Instant;
 
-use crate::demo;
 use crate::demo::stage::Stage;
 
-use super::blow::{Blow, Fates, USUAL};
-use super::load::Load;
+use super::blow::Blow;
 use super::told::Told;
-use super::{Common, verdict};
+use super::{Common, faults};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -26,18 +24,5 @@ pub(crate) struct Args {
 const KINDS: [Blow; 6] = [Blow::Kill, Blow::Kill, Blow::Kill, Blow::Kill, Blow::Kill, Blow::KillStarting];
 
 pub(super) async fn play(args: &Args, stage: &mut Stage) -> Result<Told, String> {
-    let begun = Instant::now();
-    let participants = stage.with_doors(demo::PARTICIPANTS);
-    stage.start_stand(&participants).await?;
-    stage.start_engine().await?;
-    demo::apply(&stage.asker(), &participants).await?;
-    let mut fates = Fates::new(&participants, args.common.seed, &USUAL);
-    fates.always(stage).await?;
-    let load = Load::new(stage, args.common.seed);
-    let at_work = load.begin();
-    fates.strike(args.rounds, &KINDS, stage, &|| load.progress()).await?;
-    stage.stand_client().set("all", "well").await.map_err(|why| why.to_string())?;
-    load.end(at_work).await?;
-    let verdict = verdict::reach(stage, &load, fates.stranded).await?;
-    Ok(Told::new(args.common.seed, begun, &load, fates, verdict))
+    faults::under_load(Instant::now(), args.common.seed, args.rounds, &KINDS, stage).await
 }
