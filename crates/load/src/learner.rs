@@ -17,6 +17,8 @@ use crate::knee::{Belief, Knee, Look, What};
 use crate::math::{Dice, exp, ln};
 use crate::mix::Mix;
 
+/// No call counts for longer than an hour, whatever clocks say.
+const CALL_US_MAX: f64 = 3.6e9;
 /// A window is measured for so long at least.
 const WINDOW_MIN_US: f64 = 40_000.0;
 /// And ends after this, however slow calls are.
@@ -79,7 +81,7 @@ struct Window {
     area: f64,
     bound_us: f64,
     /// How long calls counted as under way beyond what they took, in all.
-    ours_us: u64,
+    ours_us: f64,
     done: u32,
     unanswered: u32,
 }
@@ -126,7 +128,7 @@ impl Learner {
                 is_bound: false,
                 area: 0.0,
                 bound_us: 0.0,
-                ours_us: 0,
+                ours_us: 0.0,
                 done: 0,
                 unanswered: 0,
             },
@@ -225,7 +227,7 @@ impl Learner {
         if end == End::Nothing {
             return false;
         }
-        let us = (took.as_micros() as f64).clamp(1.0, 3.6e9);
+        let us = (took.as_micros() as f64).clamp(1.0, CALL_US_MAX);
         if self.latency_us == 0.0 {
             self.latency_us = us;
         } else {
@@ -235,7 +237,7 @@ impl Learner {
         if now < self.window.from {
             return false;
         }
-        self.window.ours_us += (now.0.saturating_sub(since.0)).saturating_sub(took.as_micros() as u64);
+        self.window.ours_us += (now.0.saturating_sub(since.0) as f64 - us).clamp(0.0, CALL_US_MAX);
         match end {
             End::Done => {
                 self.window.done += 1;
@@ -272,7 +274,7 @@ impl Learner {
         window.peak = window.in_flight;
         window.area = 0.0;
         window.bound_us = 0.0;
-        window.ours_us = 0;
+        window.ours_us = 0.0;
         window.done = 0;
         window.unanswered = 0;
     }
@@ -282,12 +284,12 @@ impl Learner {
         let in_flight = self.window.area / measured;
         let (done, unanswered, peak) = (self.window.done, self.window.unanswered, self.window.peak);
         let (work, calls) = self.mix.take();
-        let grain_us = self.window.ours_us as f64 / f64::from((done + unanswered).max(1));
+        let grain_us = self.window.ours_us / f64::from((done + unanswered).max(1));
         self.grain_us += if self.grain_us == 0.0 { 1.0 } else { 0.3 } * (grain_us - self.grain_us);
         let before = self.limit;
         // Calls spend as long in our own hands as over there: then it is our own turns that the limit would cut into
         // pieces, and what is asked of the participant is next to nothing.
-        let is_ours = unanswered == 0 && 2.0 * self.window.ours_us as f64 >= self.window.area;
+        let is_ours = unanswered == 0 && 2.0 * self.window.ours_us >= self.window.area;
         if is_ours && done > 0 && self.window.bound_us >= OURS_BOUND * measured {
             self.level = (self.level + UP_MAX).min(ln(2.0 * f64::from(peak.max(1)))).max(self.level);
             self.level = self.level.min(ln(f64::from(self.most)));

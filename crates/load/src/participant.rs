@@ -266,7 +266,7 @@ impl Participant {
             Choice::Held(until) => {
                 // What is parked for this endpoint is not worth asking for before then.
                 self.asked_until = self.asked_until.max(until);
-                self.asked = self.asked.max(self.parked + 1);
+                self.asked = self.asked.max(self.parked.saturating_add(1));
                 Err(ParkReason::Held)
             }
         }

@@ -146,7 +146,7 @@ fn last_change(participant: &Participant) -> Option<ChangePoint> {
 fn explain(participant: &Participant, state: State, now: Timestamp) -> String {
     let mut parts = Vec::new();
     let (limit, most) = (participant.limit(), participant.spec.max_in_flight.max(1));
-    let waits = participant.backlog.len() as u64 + participant.parked;
+    let waits = (participant.backlog.len() as u64).saturating_add(participant.parked);
     let quota = participant.quota.rate(now);
     let is_full = participant.in_flight >= limit;
     parts.push(match state {

@@ -152,10 +152,14 @@ impl World {
             Decision::Start { endpoint } => self.started(&released, endpoint),
             Decision::Queued => assert_eq!(self.waiting.insert(call, released), None),
             Decision::Park { .. } => {}
-            // Also before its deadline, where it could not be done in time: but never one that has none.
-            Decision::Expired => assert_ne!(released.deadline, Timestamp::NEVER),
+            Decision::Expired => self.expired(&released),
         }
         Ok(())
+    }
+
+    /// Also before its deadline, where it could not be done in time: but never if it has none before the end of time.
+    fn expired(&self, released: &Released) {
+        assert!(released.deadline != Timestamp::NEVER || self.at() == Timestamp::NEVER, "{released:?} at {}", self.now);
     }
 
     fn started(&mut self, released: &Released, endpoint: u16) {
@@ -177,7 +181,7 @@ impl World {
                     self.started(&released, endpoint);
                 }
                 Verdict::Park { .. } => {}
-                Verdict::Expired { .. } => assert!(released.deadline <= self.at(), "{released:?} at {}", self.now),
+                Verdict::Expired { .. } => self.expired(&released),
             }
         }
     }
