@@ -41,7 +41,7 @@ async fn main() {
     }
 }
 
-/// 200 clients for five seconds; what the system itself took per call is what it would take for its other clients too.
+/// 200 clients for five seconds.
 async fn drive<S>(name: &str, service: S)
 where
     S: Service<Request<()>, Response = Response<()>> + Clone + Send + 'static,
