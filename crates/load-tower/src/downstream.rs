@@ -73,7 +73,7 @@ impl Downstream {
     /// Clock and learning begin now.
     pub fn new(spec: ParticipantSpec) -> Self {
         let mut manager = LoadManager::new();
-        manager.set_participant(ONLY, at_least_one(spec));
+        manager.set_participant(ONLY, spec);
         let gate = Gate { manager, next_token: 0, waiting: HashMap::new(), verdicts: Vec::new() };
         Self(Arc::new(Shared {
             since: Instant::now(),
@@ -85,7 +85,7 @@ impl Downstream {
 
     /// Changes the declared numbers. What waits, what is under way and what was learned stays.
     pub fn set(&self, spec: ParticipantSpec) {
-        self.0.gate.lock().manager.set_participant(ONLY, at_least_one(spec));
+        self.0.gate.lock().manager.set_participant(ONLY, spec);
     }
 
     /// Waits until one call may start, at most as long as `ask` has time left. Dropping the future takes the wish back.
@@ -229,10 +229,6 @@ impl Gate {
 
 fn call(token: u64) -> CallRef {
     CallRef { worker: 0, token }
-}
-
-fn at_least_one(spec: ParticipantSpec) -> ParticipantSpec {
-    ParticipantSpec { endpoints: spec.endpoints.max(1), max_in_flight: spec.max_in_flight.max(1), ..spec }
 }
 
 enum Asked {

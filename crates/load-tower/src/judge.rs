@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Request, Response, header};
 use load::{Class, Evidence, Quota};
 
 /// How urgent a call is, and of which kind.
@@ -31,9 +31,9 @@ pub trait Judge<Request, Response, Error> {
     fn evidence(&self, ended: &Result<Response, Error>) -> (Evidence, Option<Quota>);
 }
 
-/// HTTP by its status: 2xx did it; 429 and 503 with `Retry-After` did not take it; 401 and 407 do not know us; another
-/// 5xx, 408, 425 or an error says nothing sure; the rest took it and said no. Reads `Retry-After` (seconds or a date)
-/// and `RateLimit-Remaining` with `RateLimit-Reset`. Every request is a first attempt of normal urgency.
+/// HTTP by its status, as the engine reads it ([`Evidence::of_http_status`]); an error says nothing sure. Reads
+/// `Retry-After` (seconds or a date) and `RateLimit-Remaining` with `RateLimit-Reset`. Every request is a first attempt
+/// of normal urgency.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct HttpStatus;
 
@@ -41,7 +41,8 @@ impl<B, A, E> Judge<Request<B>, Response<A>, E> for HttpStatus {
     fn evidence(&self, ended: &Result<Response<A>, E>) -> (Evidence, Option<Quota>) {
         match ended {
             Ok(answer) => {
-                (of_status(answer.status(), retry_after(answer.headers(), SystemTime::now())), quota(answer.headers()))
+                let retry_after = retry_after(answer.headers(), SystemTime::now());
+                (Evidence::of_http_status(answer.status().as_u16(), retry_after), quota(answer.headers()))
             }
             Err(_) => (Evidence::Unknown, None),
         }
@@ -50,17 +51,6 @@ impl<B, A, E> Judge<Request<B>, Response<A>, E> for HttpStatus {
 
 /// The longest `Retry-After` that is believed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
-
-fn of_status(status: StatusCode, retry_after: Option<Duration>) -> Evidence {
-    match status.as_u16() {
-        200..=299 => Evidence::Done,
-        401 | 407 => Evidence::Unauthorized,
-        429 => Evidence::Throttled { retry_after },
-        503 if retry_after.is_some() => Evidence::NotTaken { retry_after },
-        408 | 425 | 500..=u16::MAX => Evidence::Unknown,
-        _ => Evidence::Refused,
-    }
-}
 
 /// RFC 9110, 10.2.3. A date that has passed is zero; what is neither seconds nor a date is nothing.
 fn retry_after(head: &HeaderMap, now: SystemTime) -> Option<Duration> {
@@ -102,6 +92,7 @@ mod tests {
         assert_eq!((of(500), of(503), of(408)), (Evidence::Unknown, Evidence::Unknown, Evidence::Unknown));
         assert_eq!(of(429), Evidence::Throttled { retry_after: None });
         assert_eq!(of(401), Evidence::Unauthorized);
+        assert_eq!((of(302), of(415)), (Evidence::Cancelled, Evidence::Cancelled));
         let failed: Result<Response<()>, &str> = Err("cut");
         assert_eq!(Judge::<Request<()>, _, _>::evidence(&HttpStatus, &failed), (Evidence::Unknown, None));
     }

@@ -34,6 +34,6 @@ mod service;
 
 pub use downstream::{Downstream, Permit, Refused};
 pub use judge::{Ask, HttpStatus, Judge};
+pub use load::ParticipantSpec as Spec;
 pub use load::{BadSnapshot, Class, Evidence, Learn, ParkReason, ParticipantReport, Quota, State};
-pub use load::{ParticipantReport as Report, ParticipantSpec as Spec};
 pub use service::{Error, Limited, LoadLayer};

@@ -170,6 +170,23 @@ pub enum Evidence {
     Cancelled,
 }
 
+impl Evidence {
+    /// What an HTTP status says: 2xx did it; 429 and 503 with `Retry-After` did not take it; 401 and 407 do not know
+    /// us; another 5xx, 408 and 425 say nothing sure; what only a mistake of ours can bring (3xx, 405, 415, 421, 426,
+    /// 431) says nothing about the participant; the rest took the call and said no.
+    pub fn of_http_status(status: u16, retry_after: Option<Duration>) -> Self {
+        match status {
+            200..=299 => Self::Done,
+            429 => Self::Throttled { retry_after },
+            503 if retry_after.is_some() => Self::NotTaken { retry_after },
+            401 | 407 => Self::Unauthorized,
+            300..=399 | 405 | 415 | 421 | 426 | 431 => Self::Cancelled,
+            408 | 425 | 500..=u16::MAX => Self::Unknown,
+            _ => Self::Refused,
+        }
+    }
+}
+
 /// So many parked calls of a participant would find room now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wants {

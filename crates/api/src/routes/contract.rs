@@ -124,6 +124,7 @@ mod tests {
         let names: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(words("/paths/~1problems~1{code}/parameters/0/schema/enum"), names);
     }
+
     #[test]
     fn links_lead_to_operations_and_fill_what_these_take() {
         let document = document();

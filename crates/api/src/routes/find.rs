@@ -180,6 +180,7 @@ mod tests {
             assert!(of(bad).is_err(), "{bad}");
         }
     }
+
     #[test]
     fn groups_are_named_once_each() {
         let of = |query: &str| Query::of(Some(query), &["group_by"]).and_then(|q| groups(&q)).map(|(_, names)| names);

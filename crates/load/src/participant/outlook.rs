@@ -35,6 +35,11 @@ impl Default for Coming {
 }
 
 impl Coming {
+    /// Of those that begin, so many come.
+    fn share(&self) -> f64 {
+        (self.came / self.began).min(1.0)
+    }
+
     /// What of the count is left: fades, for those that took another way unseen.
     fn left(&self, now: Timestamp) -> f64 {
         let age = now.0.saturating_sub(self.at.0) as f64 / EXPECTED_FADE_US;
@@ -45,7 +50,7 @@ impl Coming {
         let keep = 1.0 - 1.0 / BEGAN_MEMORY;
         self.began = self.began * keep + 1.0;
         self.came *= keep;
-        self.count = self.left(now) + (self.came / self.began).min(1.0);
+        self.count = self.left(now) + self.share();
         self.at = now;
     }
 
@@ -56,7 +61,7 @@ impl Coming {
     }
 
     fn never_comes(&mut self, now: Timestamp) {
-        self.count = (self.left(now) - (self.came / self.began).min(1.0)).max(0.0);
+        self.count = (self.left(now) - self.share()).max(0.0);
         self.at = now;
     }
 }

@@ -624,15 +624,7 @@ fn evidence(reply: Reply) -> (Evidence, LoadEvidence) {
                 Body::Json(value) => EvidenceBody::Json(value),
                 Body::Unusable { detail, .. } => EvidenceBody::Unusable(detail),
             };
-            let for_load = match status {
-                200..=299 => LoadEvidence::Done,
-                429 => LoadEvidence::Throttled { retry_after },
-                503 if retry_after.is_some() => LoadEvidence::NotTaken { retry_after },
-                401 | 407 => LoadEvidence::Unauthorized,
-                300..=399 | 405 | 415 | 421 | 426 | 431 => LoadEvidence::Cancelled,
-                408 | 425 | 500..=u16::MAX => LoadEvidence::Unknown,
-                _ => LoadEvidence::Refused,
-            };
+            let for_load = LoadEvidence::of_http_status(status, retry_after);
             (Evidence::Answered { status, has_retry_after: retry_after.is_some(), body }, for_load)
         }
     }
