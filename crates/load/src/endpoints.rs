@@ -13,6 +13,7 @@ use model::Timestamp;
 use crate::call::CallRef;
 use crate::health::{Hold, Why};
 use crate::learner::Learner;
+use crate::room::Room;
 
 #[derive(Debug, Default)]
 pub(crate) struct Endpoint {
@@ -20,6 +21,8 @@ pub(crate) struct Endpoint {
     pub(crate) hold: Option<Hold>,
     /// Where limits are learned or observed.
     pub(crate) learner: Option<Box<Learner>>,
+    /// What it takes at once before it refuses.
+    pub(crate) room: Room,
     /// What a call costs there, in microseconds: one that fails costs more than one that is done.
     cost_us: f64,
     cost_at: Timestamp,
@@ -58,6 +61,12 @@ pub(crate) enum Choice {
 }
 
 impl Endpoint {
+    /// What was learned: no more at once than this; `None` where nothing is learned.
+    pub(crate) fn learned(&self) -> Option<u32> {
+        let limit = self.learner.as_ref()?.limit();
+        Some(self.room.limit().map_or(limit, |room| limit.min(room)))
+    }
+
     /// Microseconds; on its way back to the usual while nothing is heard.
     fn cost(&self, now: Timestamp, usual: f64) -> f64 {
         if self.cost_us == 0.0 {
@@ -147,9 +156,9 @@ impl Endpoints {
             }
             let endpoint = &self.all[at];
             // A probe that is due goes first, one that is full last.
-            let rank = match (&endpoint.hold, &endpoint.learner) {
+            let rank = match (&endpoint.hold, endpoint.learned()) {
                 (Some(_), _) => 0,
-                (None, Some(learner)) if endpoint.in_flight >= learner.limit() => 2,
+                (None, Some(limit)) if endpoint.in_flight >= limit => 2,
                 (None, _) => 1,
             };
             let cost = endpoint.cost(now, usual) * f64::from(endpoint.in_flight + 1);
@@ -215,7 +224,7 @@ impl Endpoints {
     /// The learned limits of those that take calls, together.
     pub(crate) fn learned(&self) -> u32 {
         let up = self.all().iter().filter(|e| e.hold.is_none());
-        up.filter_map(|e| e.learner.as_ref()).map(|l| l.limit()).fold(0, u32::saturating_add)
+        up.filter_map(Endpoint::learned).fold(0, u32::saturating_add)
     }
 
     /// What a call takes at rest where it takes least, in microseconds; 0 if nothing is known.
@@ -225,13 +234,16 @@ impl Endpoints {
         if least.is_finite() { least } else { 0.0 }
     }
 
-    pub(crate) fn started(&mut self, endpoint: u16, call: CallRef) {
+    /// A call starts there. Gives how many others are under way.
+    pub(crate) fn started(&mut self, endpoint: u16, call: CallRef) -> u32 {
         self.turn = usize::from(endpoint) + 1;
         let endpoint = &mut self.all[usize::from(endpoint)];
+        let others = endpoint.in_flight;
         endpoint.in_flight += 1;
         if let Some(hold) = &mut endpoint.hold {
             hold.probe = Some(call);
         }
+        others
     }
 
     /// A call ended. Says whether it was this endpoint's probe.

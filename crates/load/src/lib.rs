@@ -14,8 +14,8 @@
 //! random number (its dice are a counter), and the same inputs give the same decisions.
 //!
 //! How much: each endpoint has a learner ([`Learn`]) that moves the limit a little up and down, looks at what
-//! throughput does, and believes in a capacity and a latency at rest (`knee.rs`, `learner.rs`). Quotas are learned
-//! from refusals (`quota.rs`), repeats have a budget (`budget.rs`). The declared limits always hold.
+//! throughput does, and believes in a capacity and a latency at rest (`knee.rs`, `learner.rs`). What a participant
+//! refuses because there are too many, a second or at once, is learned from its refusals (`quota.rs`, `room.rs`), repeats have a budget (`budget.rs`). The declared limits always hold.
 //!
 //! When: what must happen first, then what is nearly finished; flows take turns (`backlog.rs`). A call that cannot
 //! be done before its deadline is not sent, and a transaction makes no first call while a participant that it needs
@@ -44,6 +44,7 @@ mod pace;
 mod participant;
 mod quota;
 mod report;
+mod room;
 mod snapshot;
 mod throughput;
 

@@ -13,6 +13,7 @@ use crate::call::{
     CallRef, Class, Decision, Evidence, ParkReason, ParticipantSpec, Released, Sample, Verdict, Wants, Which, Withdraw,
 };
 use crate::participant::Participant;
+use crate::participant::ended::At;
 use crate::report::ParticipantReport;
 use crate::snapshot::{self, BadSnapshot};
 
@@ -52,6 +53,8 @@ pub(crate) enum Place {
         operation: u16,
         route: u32,
         since: Timestamp,
+        /// Others under way at that endpoint when it started.
+        others: u32,
     },
 }
 
@@ -156,10 +159,10 @@ impl LoadManager {
             },
         };
         if let (true, Some(endpoint)) = (starts, endpoint) {
-            participant.start(now, &released, endpoint);
+            let others = participant.start(now, &released, endpoint);
             let route = self.expect(now, &released);
             let operation = released.operation;
-            let place = Place::InFlight { participant: index, endpoint, operation, route, since: now };
+            let place = Place::InFlight { participant: index, endpoint, operation, route, since: now, others };
             self.calls.insert(released.call, place);
             return Decision::Start { endpoint };
         }
@@ -285,10 +288,12 @@ impl LoadManager {
     /// A started call has ended. Calls that are not under way here are ignored, so telling an end twice does no harm.
     pub fn finish(&mut self, now: Timestamp, call: CallRef, sample: Sample, out: &mut Vec<Verdict>) {
         let Entry::Occupied(entry) = self.calls.entry(call) else { return };
-        let Place::InFlight { participant: index, endpoint, operation, route, since } = *entry.get() else { return };
+        let Place::InFlight { participant: index, endpoint, operation, route, since, others } = *entry.get() else {
+            return;
+        };
         entry.remove();
         let Some(participant) = self.participants.get_mut(index as usize).and_then(Option::as_mut) else { return };
-        if participant.ended(now, call, endpoint, operation, since, sample) {
+        if participant.ended(now, call, At { endpoint, others, since, operation }, sample) {
             participant.park_all_but(Participant::KEPT_WHILE_HELD, ParkReason::Held, index, &mut self.calls, out);
         }
         participant.drain(index, now, &mut self.calls, out);

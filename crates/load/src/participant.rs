@@ -10,7 +10,7 @@
 //! Opening by one for each success doubles the limit with every round of calls: 2, 4, 8, … up to the limit, and
 //! never a stampede.
 
-mod ended;
+pub(crate) mod ended;
 mod outlook;
 
 use hashbrown::HashMap;
@@ -26,6 +26,7 @@ use crate::learner::Learner;
 use crate::manager::{CallHash, Place};
 use crate::pace::Pace;
 use crate::quota::Quota;
+use crate::room::Room;
 use crate::throughput::Throughput;
 use crate::{BACKLOG_CALLS_MAX, HELD_CALLS_MAX};
 
@@ -272,7 +273,8 @@ impl Participant {
         }
     }
 
-    pub(crate) fn start(&mut self, now: Timestamp, released: &Released, endpoint: u16) {
+    /// A call starts. Gives how many others are under way where it goes.
+    pub(crate) fn start(&mut self, now: Timestamp, released: &Released, endpoint: u16) -> u32 {
         let call = released.call;
         if released.class == Class::Retry {
             self.budget.took(now);
@@ -284,11 +286,12 @@ impl Participant {
             pace.started(now);
         }
         self.quota.started(now);
-        self.endpoints.started(endpoint, call);
+        let others = self.endpoints.started(endpoint, call);
         if let Some(hold) = &mut self.hold {
             hold.probe = Some(call);
         }
         self.note(now, endpoint);
+        others
     }
 
     /// Starts what may start of those that wait.
@@ -308,9 +311,9 @@ impl Participant {
             } else {
                 match self.place(now, &next) {
                     Ok(endpoint) => {
-                        self.start(now, &next, endpoint);
-                        let operation = next.operation;
-                        let place = Place::InFlight { participant: index, endpoint, operation, route: 0, since: now };
+                        let others = self.start(now, &next, endpoint);
+                        let (operation, route, since) = (next.operation, 0, now);
+                        let place = Place::InFlight { participant: index, endpoint, operation, route, since, others };
                         calls.insert(call, place);
                         Verdict::Start { call, participant: index, endpoint }
                     }
@@ -351,6 +354,7 @@ impl Participant {
     pub(crate) fn forget(&mut self) {
         for endpoint in self.endpoints.all_mut() {
             endpoint.learner = None;
+            endpoint.room = Room::default();
         }
         self.quota.forget();
         self.ghosts = 0.0;

@@ -161,6 +161,11 @@ impl Quota {
         self.held_back = now;
     }
 
+    /// It was not a rate that was refused: what was announced stays.
+    pub(crate) fn forget_learned(&mut self) {
+        *self = Self { announced: self.announced, ..Self::default() };
+    }
+
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }

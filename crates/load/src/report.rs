@@ -142,6 +142,15 @@ fn last_change(participant: &Participant) -> Option<ChangePoint> {
     changes.max_by_key(|change| change.at)
 }
 
+/// What it takes at once before it refuses, where every endpoint that takes calls has such a bound.
+fn room(participant: &Participant) -> Option<u32> {
+    if !participant.is_learning() {
+        return None;
+    }
+    let up = participant.endpoints.all().iter().filter(|e| e.hold.is_none());
+    up.map(|e| e.room.limit()).try_fold(0, |sum: u32, room| Some(sum.saturating_add(room?))).filter(|room| *room > 0)
+}
+
 /// Which constraint holds calls back now, and what is known about it.
 fn explain(participant: &Participant, state: State, now: Timestamp) -> String {
     let mut parts = Vec::new();
@@ -158,6 +167,9 @@ fn explain(participant: &Participant, state: State, now: Timestamp) -> String {
         }
         State::Well if is_full && limit >= most => format!("held back by max_in_flight {most}"),
         State::Well if is_full && participant.is_opening() => format!("held back by the ramp, at {limit}"),
+        State::Well if is_full && room(participant) == Some(limit) => {
+            format!("held back by what it takes at once, {limit}")
+        }
         State::Well if is_full => format!("held back by the learned limit of {limit}"),
         State::Well if participant.quota.next(now) > now => {
             format!("held back by its quota, about {:.1}/s", quota.unwrap_or(0.0))
@@ -179,6 +191,9 @@ fn explain(participant: &Participant, state: State, now: Timestamp) -> String {
         }
         if let Some(rate) = quota {
             parts.push(format!("it refuses more than about {rate:.1}/s"));
+        }
+        if let Some(room) = room(participant) {
+            parts.push(format!("it refuses more than {room} at once"));
         }
         if let Some(change) = last_change(participant) {
             let what = match change.what {

@@ -14,19 +14,24 @@ use crate::learner::End;
 const PUSHED_BACK_MAX: u32 = 8;
 /// Calls in a row that may be not taken, where most were before.
 const NOT_TAKEN_MAX: u32 = 1;
+/// What fails in less than this part of the usual time has not been worked at.
+const AT_ONCE: f64 = 3.0;
+
+/// Where and when the call that has ended had started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    pub(crate) endpoint: u16,
+    pub(crate) operation: u16,
+    pub(crate) since: Timestamp,
+    /// Under way at that endpoint then.
+    pub(crate) others: u32,
+}
 
 impl Participant {
     /// Learns from the end of a call. Says whether the participant is held from now on.
-    pub(crate) fn ended(
-        &mut self,
-        now: Timestamp,
-        call: CallRef,
-        endpoint: u16,
-        operation: u16,
-        since: Timestamp,
-        sample: Sample,
-    ) -> bool {
-        self.learn(now, endpoint, operation, since, &sample);
+    pub(crate) fn ended(&mut self, now: Timestamp, call: CallRef, at: At, sample: Sample) -> bool {
+        let endpoint = at.endpoint;
+        self.learn(now, at, &sample);
         if sample.evidence != Evidence::Unknown || !is_planted(Mutant::UnknownKeepsItsPlace) {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
@@ -44,6 +49,7 @@ impl Participant {
                 self.lately_taken = self.lately_taken << 1 | 1;
                 self.push_run = 0;
                 self.quota.accepted();
+                self.found_room(now, at);
                 if sample.evidence == Evidence::Done {
                     let is_bound = !self.backlog.is_empty() || self.parked > 0;
                     self.budget.succeeded(now, is_bound);
@@ -62,12 +68,11 @@ impl Participant {
                 self.not_taken += 1;
                 // To be asked for time is to be told that there is some.
                 let is_throttled = matches!(sample.evidence, Evidence::Throttled { .. }) || retry_after.is_some();
-                let is_pressure =
-                    self.hold.is_none() && !was_endpoint_probe && self.is_pressure(now, is_throttled, &sample);
+                let is_pressure = self.hold.is_none() && !was_endpoint_probe && self.is_pressure(now, at, is_throttled);
                 match &mut self.hold {
                     Some(hold) if was_probe => hold.probe_failed(now, Why::NotTaken, retry_after),
                     Some(hold) => hold.wait_for(now, retry_after),
-                    None if is_pressure => self.quota.refused(now),
+                    None if is_pressure => self.too_many(now, at, is_throttled),
                     None if was_endpoint_probe => self.endpoints.probe_failed(endpoint, now, retry_after),
                     // Where others still take calls, one endpoint is no proof about the participant.
                     None if self.endpoints.leave_out(endpoint, now, retry_after) => {}
@@ -89,7 +94,8 @@ impl Participant {
                 } else if self.endpoints.is_worse(endpoint) {
                     self.endpoints.leave_out(endpoint, now, None);
                 }
-                let too_many = self.health.not_answered();
+                let at_once = sample.took.as_micros() as f64 * AT_ONCE < self.usual_latency_us();
+                let too_many = if at_once && self.no_room(now, at) { None } else { self.health.not_answered() };
                 match (&mut self.hold, too_many) {
                     (Some(hold), _) if was_probe => hold.probe_failed(now, hold.why, None),
                     (None, Some(why)) => self.hold(why, now, None),
@@ -108,7 +114,8 @@ impl Participant {
         !held_before && self.hold.is_some()
     }
 
-    fn learn(&mut self, now: Timestamp, endpoint: u16, operation: u16, since: Timestamp, sample: &Sample) {
+    fn learn(&mut self, now: Timestamp, at: At, sample: &Sample) {
+        let At { endpoint, operation, since, .. } = at;
         if self.spec.learn == Learn::Off {
             return;
         }
@@ -138,15 +145,50 @@ impl Participant {
         }
     }
 
+    /// It took a call.
+    fn found_room(&mut self, now: Timestamp, at: At) {
+        let waits = !self.backlog.is_empty() || self.parked > 0;
+        if self.is_learning()
+            && let Some(endpoint) = self.endpoints.all_mut().get_mut(usize::from(at.endpoint))
+            && endpoint.room.taken(now, at.since, at.others, waits)
+        {
+            self.count_learned();
+        }
+    }
+
+    /// It refused a call, because there were too many: at once, or a second.
+    fn too_many(&mut self, now: Timestamp, at: At, is_throttled: bool) {
+        if is_throttled && self.no_room(now, at) {
+            self.quota.forget_learned();
+        } else {
+            self.quota.refused(now);
+        }
+    }
+
+    /// A call came back at once with nothing done. Says whether that is for too many being under way.
+    fn no_room(&mut self, now: Timestamp, at: At) -> bool {
+        if !self.is_learning() {
+            return false;
+        }
+        let Some(endpoint) = self.endpoints.all_mut().get_mut(usize::from(at.endpoint)) else { return false };
+        endpoint.room.refused(now, at.since, at.others);
+        let is_so = endpoint.room.limit().is_some();
+        self.count_learned();
+        is_so
+    }
+
     /// A call was not taken, but so many others were of late that it is not down: it takes only so many. Not so if
     /// nothing that started since then was taken.
-    fn is_pressure(&mut self, now: Timestamp, is_throttled: bool, sample: &Sample) -> bool {
-        let started = Timestamp(now.0.saturating_sub(sample.took.as_micros() as u64));
+    fn is_pressure(&mut self, now: Timestamp, at: At, is_throttled: bool) -> bool {
         self.lately_taken <<= 1;
+        if is_throttled && at.others > 0 && self.is_learning() {
+            // Others are under way there: what becomes of them will tell whether it is down.
+            return true;
+        }
         if self.push_run == 0 {
             self.push_began = now;
         }
-        if self.push_run == 0 || started >= self.push_began {
+        if self.push_run == 0 || at.since >= self.push_began {
             self.push_run += 1;
         }
         let endures = if is_throttled { PUSHED_BACK_MAX } else { NOT_TAKEN_MAX };
