@@ -99,10 +99,19 @@ impl Default for Drain {
 
 /// Why the front cannot stand there.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {at}: {source}")]
+#[error("cannot listen on {at}: {source}{}", hint(source))]
 pub struct ListenError {
     pub at: SocketAddr,
     pub source: std::io::Error,
+}
+
+fn hint(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => "; something else listens there: stop it, or choose another place with --listen",
+        std::io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        std::io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
+        _ => "",
+    }
 }
 
 /// A port that is taken, and what serves it.

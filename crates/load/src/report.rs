@@ -100,7 +100,7 @@ impl ParticipantReport {
             participant: index,
             name: participant.spec.name.clone(),
             state,
-            limit: if participant.hold.is_some() { participant.spec.max_in_flight } else { participant.limit() },
+            limit: participant.limit(),
             in_flight: participant.in_flight,
             backlog: participant.backlog.len() as u64,
             parked: participant.parked,

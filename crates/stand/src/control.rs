@@ -53,7 +53,7 @@ fn refuse(status: u16, why: &(impl ToString + ?Sized)) -> Refusal {
 impl From<Error> for Refusal {
     fn from(why: Error) -> Self {
         let status = match why {
-            Error::NoSuchSystem(_) => 404,
+            Error::NoSuchSystem { .. } => 404,
             Error::BadFault(_) | Error::Settings(_) => 400,
             _ => 500,
         };

@@ -46,8 +46,8 @@ pub enum Error {
         "the ledger's row {seq} was made by a system \"{system}\" that this stand has not, or that answers otherwise now; use a new ledger file"
     )]
     OtherLedger { seq: u64, system: String },
-    #[error("there is no system \"{0}\"")]
-    NoSuchSystem(String),
+    #[error("there is no system \"{name}\"; there are {}, and all for every one", there.join(", "))]
+    NoSuchSystem { name: String, there: Vec<String> },
     #[error(transparent)]
     BadFault(#[from] BadFault),
 }
@@ -78,7 +78,11 @@ impl World {
         if name == "all" {
             return Ok(&self.systems);
         }
-        let place = *self.by_name.get(name).ok_or_else(|| Error::NoSuchSystem(name.to_owned()))?;
+        let no_such = || {
+            let there = self.systems.iter().map(|system| system.name.clone()).collect();
+            Error::NoSuchSystem { name: name.to_owned(), there }
+        };
+        let place = *self.by_name.get(name).ok_or_else(no_such)?;
         Ok(&self.systems[place..=place])
     }
 

@@ -45,7 +45,7 @@ pub(super) fn init(args: &InitArgs) -> Ended {
     }
     let shown = folder.display();
     say(&format!(
-        "wrote {shown}/participants.yaml (addresses of the stand)  top-up.yaml  tariff-change.yaml  number-port-out.yaml"
+        "wrote {shown}/participants.yaml (addresses of the stand)  top-up.yaml  tariff-change.yaml  number-port-out.yaml  and a .test.yaml for each of the three"
     ));
     note(&format!("next: tidegate stand {shown}/participants.yaml"));
     note(&format!("or first, without any server: tidegate test {shown}"));
