@@ -107,7 +107,9 @@ pub struct ListenError {
 
 fn hint(source: &std::io::Error) -> &'static str {
     match source.kind() {
-        std::io::ErrorKind::AddrInUse => "; something else listens there: stop it, or choose another place with --listen",
+        std::io::ErrorKind::AddrInUse => {
+            "; something else listens there: stop it, or choose another place with --listen"
+        }
         std::io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
         std::io::ErrorKind::PermissionDenied => "; ports below 1024 need a privilege",
         _ => "",

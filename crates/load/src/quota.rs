@@ -5,6 +5,10 @@
 //! little under that rate, and while nothing is refused the pace creeps up, faster the longer it lasts, to find out
 //! whether there is more by now.
 //!
+//! One that does not say why it fails calls at once may do so for the same reason (a proxy's rate limit that answers
+//! 503). That is tried: if so many fail, calls are paced to what is done, and if then far fewer fail, it is so.
+//! Where calls fail by chance as many fail as before, and it is not tried again for a while.
+//!
 //! What the participant announces itself (`RateLimit` headers) is taken as said, until the window it speaks of ends.
 //!
 //! Left out: outages. Refusals without anything accepted between them are the business of `health.rs`.
@@ -34,6 +38,40 @@ const RATE_MAX: f64 = 1e7;
 /// What is announced for longer is not believed.
 const ANNOUNCED_MAX: Duration = Duration::from_secs(3_600);
 
+/// So much of what is called fails at once: worth a trial.
+const SUSPECT: f64 = 0.1;
+/// Of that share no more may be left when calls are paced.
+const LEFT: f64 = 0.4;
+/// So much, although calls are paced, is no quota any more.
+const NO_QUOTA: f64 = 0.5;
+/// A share is measured for so long at least, and over so many calls.
+const SHARE_US: u64 = 1_000_000;
+const SHARE_CALLS: u32 = 16;
+/// Between two trials, at first and at most.
+const TRIAL_REST_US: u64 = 10_000_000;
+const TRIAL_REST_MAX_US: u64 = 320_000_000;
+
+/// What calls that fail at once are taken for.
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
+enum Taken {
+    #[default]
+    ForFailures,
+    /// It is tried; so much failed before.
+    OnTrial(f64),
+    ForRefusals,
+}
+
+/// How many fail at once.
+#[derive(Clone, Copy, Default, Debug)]
+struct AtOnce {
+    taken: Taken,
+    from: Timestamp,
+    calls: u32,
+    failed: u32,
+    rest_until: Timestamp,
+    rest_us: u64,
+}
+
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Quota {
     /// Per second.
@@ -47,11 +85,58 @@ pub(crate) struct Quota {
     held_back: Timestamp,
     arrival_us: f64,
     announced: Option<(f64, Timestamp)>,
+    at_once: AtOnce,
 }
 
 impl Quota {
     pub(crate) fn accepted(&mut self) {
         self.accepted = self.accepted.saturating_add(1);
+        self.at_once.calls = self.at_once.calls.saturating_add(1);
+    }
+
+    /// A call failed at once, and nobody said why. Says whether that is taken for a refusal.
+    pub(crate) fn failed_at_once(&mut self, now: Timestamp) -> bool {
+        self.at_once.calls = self.at_once.calls.saturating_add(1);
+        self.at_once.failed = self.at_once.failed.saturating_add(1);
+        self.judge(now);
+        match self.at_once.taken {
+            Taken::ForFailures => false,
+            Taken::OnTrial(_) => true,
+            Taken::ForRefusals => {
+                self.refused(now);
+                true
+            }
+        }
+    }
+
+    fn judge(&mut self, now: Timestamp) {
+        let AtOnce { taken, from, calls, failed, rest_until, rest_us } = self.at_once;
+        let us = now.0.saturating_sub(from.0);
+        if us < SHARE_US || calls < SHARE_CALLS {
+            return;
+        }
+        (self.at_once.from, self.at_once.calls, self.at_once.failed) = (now, 0, 0);
+        let share = f64::from(failed) / f64::from(calls);
+        let done = calls - failed.min(calls);
+        // Too few are no rate, and the first window began when nothing had happened yet.
+        let is_known = from != Timestamp::ZERO && done >= SHARE_CALLS / 2;
+        self.at_once.taken = match taken {
+            Taken::ForFailures if is_known && share >= SUSPECT && now >= rest_until && self.rate.is_none() => {
+                self.recall(UNDER * f64::from(done) * 1e6 / us as f64, now);
+                Taken::OnTrial(share)
+            }
+            Taken::OnTrial(before) if share <= LEFT * before => Taken::ForRefusals,
+            Taken::ForRefusals if share <= NO_QUOTA => Taken::ForRefusals,
+            Taken::ForFailures => Taken::ForFailures,
+            Taken::OnTrial(_) | Taken::ForRefusals => {
+                self.rate = None;
+                self.first = Timestamp::ZERO;
+                let rest_us = (2 * rest_us).clamp(TRIAL_REST_US, TRIAL_REST_MAX_US);
+                self.at_once.rest_us = rest_us;
+                self.at_once.rest_until = Timestamp(now.0.saturating_add(rest_us));
+                Taken::ForFailures
+            }
+        };
     }
 
     /// A call was refused because there were too many.
@@ -220,6 +305,58 @@ mod tests {
             assert!(done > 0.94, "{per_second}/s, bucket of {depth}: {done} done");
             assert!(refused < 0.03, "{per_second}/s, bucket of {depth}: {refused} refused");
         }
+    }
+
+    #[test]
+    fn a_quota_that_says_nothing_is_found_by_what_fails_at_once() {
+        // A hundred come in a second, forty are done, the rest fails at once, until they are paced.
+        let mut quota = Quota::default();
+        let (mut tokens, mut done, mut failed) = (4.0_f64, 0, 0);
+        for step in 0..6_000u64 {
+            let now = Timestamp(1_000_000_000 + step * 10_000);
+            tokens = (tokens + 0.4).min(4.0);
+            if quota.next(now) > now {
+                quota.holds_back(now);
+                continue;
+            }
+            quota.started(now);
+            let counted = u32::from(step > 1_000);
+            if tokens >= 1.0 {
+                tokens -= 1.0;
+                quota.accepted();
+                done += counted;
+            } else {
+                quota.failed_at_once(now);
+                failed += counted;
+            }
+        }
+        assert_eq!(quota.at_once.taken, Taken::ForRefusals);
+        assert!(done > 1_650 && failed < 100, "{done} of 2,000 done, {failed} failed");
+    }
+
+    #[test]
+    fn what_fails_by_chance_is_paced_for_a_moment_and_rarely() {
+        let (mut quota, mut dice) = (Quota::default(), crate::math::Dice::new(5));
+        let (mut paced, mut taken_for_refusals) = (0, 0);
+        let steps = 60_000;
+        for step in 0..steps {
+            let now = Timestamp(1_000_000_000 + step * 10_000);
+            paced += u32::from(quota.rate(now).is_some());
+            if quota.next(now) > now {
+                quota.holds_back(now);
+                continue;
+            }
+            quota.started(now);
+            if dice.bits() % 10 >= 3 {
+                quota.accepted();
+            } else if quota.failed_at_once(now) {
+                taken_for_refusals += 1;
+            }
+        }
+        // Ten minutes: at 2 s, and then 20, 40, 80, 160 and 320 s later.
+        assert!((100..=1_000).contains(&paced), "{paced} of {steps} hundredths of a second");
+        assert_eq!(quota.at_once.taken, Taken::ForFailures);
+        assert!(taken_for_refusals < 300, "{taken_for_refusals} failures");
     }
 
     #[test]

@@ -87,7 +87,6 @@ impl Participant {
                 None => self.hold(Why::Unauthorized, now, None),
             },
             Evidence::Unknown => {
-                self.quota.accepted();
                 self.endpoints.answered(endpoint, false);
                 if was_endpoint_probe {
                     self.endpoints.probe_failed(endpoint, now, None);
@@ -95,7 +94,11 @@ impl Participant {
                     self.endpoints.leave_out(endpoint, now, None);
                 }
                 let at_once = sample.took.as_micros() as f64 * AT_ONCE < self.usual_latency_us();
-                let too_many = if at_once && self.no_room(now, at) { None } else { self.health.not_answered() };
+                if !at_once {
+                    self.quota.accepted();
+                }
+                let is_refusal = at_once && (self.no_room(now, at) || self.failed_at_once(now));
+                let too_many = if is_refusal { None } else { self.health.not_answered() };
                 match (&mut self.hold, too_many) {
                     (Some(hold), _) if was_probe => hold.probe_failed(now, hold.why, None),
                     (None, Some(why)) => self.hold(why, now, None),
@@ -163,6 +166,11 @@ impl Participant {
         } else {
             self.quota.refused(now);
         }
+    }
+
+    /// The same, where it may be for there being too many a second. With several endpoints, a bad one is left out.
+    fn failed_at_once(&mut self, now: Timestamp) -> bool {
+        self.is_learning() && self.hold.is_none() && self.endpoints.count() == 1 && self.quota.failed_at_once(now)
     }
 
     /// A call came back at once with nothing done. Says whether that is for too many being under way.
