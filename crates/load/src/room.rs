@@ -25,9 +25,13 @@ const APART: f64 = 1.0;
 /// A rate is measured for so long at least, and over so many calls.
 const WINDOW_US: u64 = 1_000_000;
 const WINDOW_CALLS: u32 = 48;
+/// A trial takes so many times as long.
+const TRIAL_WINDOWS: u32 = 3;
 /// Of the rate before, so much must be reached when it is tried, and of the best since then later on.
 const TRIED_AT_LEAST: f64 = 0.97;
 const LATER_AT_LEAST: f64 = 0.8;
+/// Calls start no faster than so many times what is taken.
+const BURST: f64 = 1.5;
 /// After it was wrong it is not tried again for so long, and for twice as long after the next time.
 const REST_US: u64 = 10_000_000;
 const REST_MAX_US: u64 = 320_000_000;
@@ -129,7 +133,8 @@ impl Room {
     fn measure(&mut self, now: Timestamp, waits: bool) {
         self.calls = self.calls.saturating_add(1);
         let us = now.0.saturating_sub(self.from.0);
-        if us < WINDOW_US || self.calls < WINDOW_CALLS {
+        let windows = if self.is_trial { TRIAL_WINDOWS } else { 1 };
+        if us < u64::from(windows) * WINDOW_US || self.calls < windows * WINDOW_CALLS {
             return;
         }
         let rate = f64::from(self.calls) * 1e6 / us as f64;
@@ -155,6 +160,11 @@ impl Room {
             self.is_trial = false;
             self.rate = rate.max(0.9 * self.rate);
         }
+    }
+
+    /// Starts a second that are never worth exceeding: a burst would meet more under way than there are as a rule.
+    pub(crate) fn most_per_s(&self) -> f64 {
+        BURST * self.rate
     }
 
     /// So many at once, if that is what it refuses for.
@@ -258,7 +268,7 @@ mod tests {
     #[test]
     fn a_wrong_suspicion_is_given_up_and_rests() {
         let mut room = Room { rate: 100.0, bound: 2, is_trial: true, from: ms(0), waited: true, ..Room::default() };
-        for n in 1..=100u64 {
+        for n in 1..=200u64 {
             room.taken(ms(n * 25), ms(n * 25 - 20), 1, true);
         }
         assert_eq!(room.limit(), None, "forty a second where a hundred were taken before: {room:?}");

@@ -162,7 +162,9 @@ impl Participant {
     /// It refused a call, because there were too many: at once, or a second.
     fn too_many(&mut self, now: Timestamp, at: At, is_throttled: bool) {
         if is_throttled && self.no_room(now, at) {
+            let most = self.endpoints.all().get(usize::from(at.endpoint)).map_or(0.0, |e| e.room.most_per_s());
             self.quota.forget_learned();
+            self.quota.recall(most * self.endpoints.count() as f64, now);
         } else {
             self.quota.refused(now);
         }
