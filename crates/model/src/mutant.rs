@@ -60,6 +60,10 @@ mutants! {
     PromiseNeverEnds = 2,
     /// A repeat goes to any endpoint, though only one of them remembers the call key.
     PinForgotten = 2,
+    /// A repeat whose endpoint is no longer declared goes to another one, which knows nothing of the call key.
+    GoneEndpointIsReplaced = 2,
+    /// A repeat whose endpoint is no longer declared is released all the same, for nobody who could take it.
+    GoneEndpointIsAwaited = 18,
     /// A timeout is judged as a refusal.
     TimeoutMeansRefused = 3,
     /// A connection that was cut counts as proof that nothing was sent.

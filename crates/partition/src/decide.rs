@@ -238,8 +238,11 @@ impl<'a> Decider<'a> {
             return self.ask(AttentionCause::RequestChanged, Some(step), direction, detail);
         }
         let pinned = state.may_have_executed && remembers_by_endpoint(participant) && !is_planted(Mutant::PinForgotten);
-        let endpoint = self.known_endpoint(step, direction).filter(|_| pinned);
-        if endpoint.is_some_and(|place| usize::from(place) >= participant.endpoints.len()) {
+        let mut endpoint = self.known_endpoint(step, direction).filter(|_| pinned);
+        let is_gone = endpoint.is_some_and(|place| usize::from(place) >= participant.endpoints.len());
+        if is_gone && is_planted(Mutant::GoneEndpointIsReplaced) {
+            endpoint = None;
+        } else if is_gone && !is_planted(Mutant::GoneEndpointIsAwaited) {
             // No other would recognise it, and this one can be asked by nobody: parked, it would only go round.
             let detail = "the endpoint that would recognise the call key is no longer declared";
             return self.ask(AttentionCause::ParticipantGone, Some(step), direction, detail);
