@@ -301,13 +301,17 @@ impl Decider<'_> {
         let verdict = self.classify(&sample.evidence, rules);
         let attempt = self.attempt(step, Direction::Compensate, sample, &verdict, verdict.kind.counts());
         self.make(Move::Answer { attempt, settles_at: self.at, proves_not_executed: false, result: None })?;
+        if verdict.kind == Kind::Done {
+            // Whoever did it may be declared no longer: it is done.
+            return self.compensated(step);
+        }
         let Some((place, participant)) = found else {
             return self.ask(AttentionCause::ParticipantGone, Some(step), Direction::Compensate, "");
         };
         let state = &self.tx.steps[usize::from(step)];
         let settles_at = state.settles_at;
         match verdict.kind {
-            Kind::Done => self.compensated(step),
+            Kind::Done => Ok(()),
             Kind::Refused if is_planted(Mutant::RefusedUndoIsDone) => self.compensated(step),
             Kind::Unknown | Kind::Refused if is_planted(Mutant::UndoEndsTooSoon) && state.attempts_counted >= 3 => {
                 self.compensated(step)

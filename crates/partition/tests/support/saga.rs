@@ -122,7 +122,8 @@ fn to_yaml(text: &str) -> String {
                     Some(("lock", l)) => out += &format!("key: subscriber\nlock: {l}\n"),
                     Some(("output", of)) => {
                         let (step, field) = of.split_once('.').expect("step.field");
-                        output = format!("output:\n  v: ${{steps.{step}.result.{field}}}\n");
+                        let name = if output.is_empty() { "output:\n  v" } else { "  w" };
+                        output += &format!("{name}: ${{steps.{step}.result.{field}}}\n");
                     }
                     _ => panic!("what is {option}?"),
                 }
@@ -150,8 +151,9 @@ fn step(head: &str, options: &str) -> String {
             "unknown" => out += &format!("    unknown: {value}\n"),
             "keep" => out += &format!("    result: {{{value}: \"${{response.body.{value}}}\"}}\n"),
             "kept_signal" => out += &format!("    result: {{{value}: \"${{signal.body.{value}}}\"}}\n"),
-            "refused_if" => {
-                out += &format!("    answers: [{{when: \"${{{value}}}\", outcome: refused, reason: said so}}]\n")
+            "refused_if" | "done_if" | "unknown_if" => {
+                let outcome = word.trim_end_matches("_if");
+                out += &format!("    answers: [{{when: \"${{{value}}}\", outcome: {outcome}, reason: said so}}]\n")
             }
             "reads" => {
                 let (step, field) = value.split_once('.').expect("step.field");
