@@ -71,6 +71,41 @@ fn what_would_be_tried_again_is_left_when_the_rest_is_over() {
 }
 
 #[test]
+fn a_repeat_that_falls_due_with_the_timeout_is_never_sent() {
+    check(
+        "
+            saga timeout=3s
+            charge@pay POST undo
+            credit@bill POST undo after=
+        ",
+        "
+            begin
+            charge: timeout
+            credit: done
+            sleep 5s
+            pass 1ms
+            state
+            undo credit: done
+            pass 10s
+            undo charge: done
+            state
+        ",
+        expect![[r#"
+            begin                        call charge#1; call credit#1
+            charge: timeout
+            credit: done
+            sleep 5s
+            pass 1ms                     aborted: timed_out; undo credit#1@1
+            state                        undoing, aborted: timed_out [charge unknown (may), credit undoing/outstanding (may)]
+            undo credit: done
+            pass 10s                     undo charge#1
+            undo charge: done            ended
+            state                        ended, aborted: timed_out [charge compensated, credit compensated]
+        "#]],
+    );
+}
+
+#[test]
 fn what_was_put_aside_on_the_way_back_is_taken_up() {
     check(
         "
