@@ -31,7 +31,7 @@ use partition::entry::Moves;
 use partition::{Entry, Transaction};
 use plan::{Participant, Retry, Saga, Step};
 
-use crate::event::{Checker, Event, Told, View, Violation};
+use crate::event::{Before, Checker, Event, Told, View, Violation};
 
 /// Every checker, fresh.
 pub fn all() -> Vec<Box<dyn Checker>> {
@@ -148,7 +148,7 @@ pub(crate) struct Decision<'a> {
     pub(crate) command: &'a Told<'a>,
     pub(crate) entry: &'a Entry,
     pub(crate) moves: &'a Moves,
-    pub(crate) before: Option<&'a Transaction>,
+    pub(crate) before: Option<&'a Before>,
     pub(crate) after: &'a Transaction,
     pub(crate) plan: &'a Saga,
 }
@@ -157,7 +157,7 @@ impl<'a> Decision<'a> {
     /// What was decided, if the event is a decision about a transaction.
     pub(crate) fn of(event: &'a Event<'a>, world: &'a View<'a>) -> Option<Self> {
         let Event::Proposed { partition, command, entry, before, after: Some(after), .. } = event else { return None };
-        let plans = &world.partitions.get(usize::from(*partition))?.leader?.plans;
+        let plans = &world.partition(*partition).leader?.plans;
         let plan = &plans.get(after.plan)?.saga;
         Some(Self { partition: *partition, command, entry, moves: entry.moves()?, before: *before, after, plan })
     }

@@ -10,9 +10,11 @@ use std::fmt;
 use std::time::Duration;
 
 use model::{CallKey, Direction, Epoch, Seq, Timestamp, TxId};
-use partition::transaction::TxOutcome;
+use partition::branch::{Branch, Status, StepState};
+use partition::transaction::{AttentionCause, LockState, Phase, TxOutcome};
 use partition::{CallRef, Command, Effect, Entry, Evidence, Operator, OutgoingCall, Partition, Rejected, Transaction};
 use plan::{Participant, Saga};
+use smallvec::SmallVec;
 
 use crate::ledger::Ledger;
 
@@ -44,13 +46,12 @@ pub enum Event<'a> {
     // --- the partition's pipeline ---
     /// A command became an entry, on the leader's speculative state; `effects` are held until it is durable.
     /// `before` and `after` are the transaction it is about (`after` also when it ended); none for epochs and plans.
-    /// `before` is without attempts, signals and acts.
     Proposed {
         partition: u16,
         command: &'a Told<'a>,
         entry: &'a Entry,
         effects: &'a [Effect],
-        before: Option<&'a Transaction>,
+        before: Option<&'a Before>,
         after: Option<&'a Transaction>,
     },
     /// A command became no entry.
@@ -115,6 +116,54 @@ pub enum Event<'a> {
     /// Told now and then while the node runs, when nothing of any partition waits for the disk: a good moment to
     /// compare what is derived (timers, outstanding calls, parked calls) with the state.
     Pulse,
+}
+
+/// What a transaction was before a decision about it, as far as decisions are judged by it: a copy of all of it for
+/// every entry would be a good part of a life.
+#[derive(Clone, Debug)]
+pub struct Before {
+    pub phase: Phase,
+    pub lock: LockState,
+    pub is_decided: bool,
+    /// Put aside: a decision about it had broken off.
+    pub is_aside: bool,
+    pub steps: SmallVec<[StepBefore; 6]>,
+}
+
+/// One step of it.
+#[derive(Clone, Copy, Debug)]
+pub struct StepBefore {
+    pub status: Status,
+    pub branch: Branch,
+    pub attempts: u32,
+    pub round: u16,
+    pub may_have_executed: bool,
+    pub settles_at: Timestamp,
+}
+
+impl Before {
+    pub(crate) fn of(tx: &Transaction) -> Self {
+        let step = |s: &StepState| StepBefore {
+            status: s.status,
+            branch: s.branch,
+            attempts: s.attempts,
+            round: s.round,
+            may_have_executed: s.may_have_executed,
+            settles_at: s.settles_at,
+        };
+        Self {
+            phase: tx.phase,
+            lock: tx.lock,
+            is_decided: tx.outcome.is_some(),
+            is_aside: is_aside(tx),
+            steps: tx.steps.iter().map(step).collect(),
+        }
+    }
+}
+
+/// Put aside: a decision about it broke off, and a person takes it up.
+pub(crate) fn is_aside(tx: &Transaction) -> bool {
+    tx.attention.as_ref().is_some_and(|a| a.cause == AttentionCause::Quarantined)
 }
 
 /// What a command was, without what it owned.
@@ -191,7 +240,6 @@ pub struct View<'w> {
     pub is_calm: bool,
     /// Longer than any timer of a world in its calm time: see [`Event::Quiescent`].
     pub patience: Duration,
-    pub partitions: &'w [PartitionView<'w>],
     /// Declared now, by place; the same place means the same participant for ever.
     pub participants: &'w [Participant],
     /// What really happened at the participants.
@@ -201,6 +249,8 @@ pub struct View<'w> {
 
 /// What is looked up only when a checker asks.
 pub(crate) trait Probe {
+    fn partition_count(&self) -> usize;
+    fn partition(&self, place: usize) -> PartitionView<'_>;
     fn is_known(&self, partition: u16, call: CallRef) -> bool;
     fn last_touch(&self, partition: u16, tx: Seq) -> Seq;
     fn sizes(&self) -> Sizes;
@@ -213,7 +263,18 @@ impl fmt::Debug for dyn Probe + '_ {
     }
 }
 
-impl View<'_> {
+impl<'w> View<'w> {
+    /// One partition; most events concern one of them or none.
+    pub fn partition(&self, id: u16) -> PartitionView<'w> {
+        self.probe.partition(usize::from(id))
+    }
+
+    /// All of them, in order.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionView<'w>> {
+        let probe = self.probe;
+        (0..probe.partition_count()).map(move |place| probe.partition(place))
+    }
+
     /// Somebody in this process makes this call or will: it is held for durability, asked, queued, or under way.
     pub fn is_known(&self, partition: u16, call: CallRef) -> bool {
         self.probe.is_known(partition, call)

@@ -7,7 +7,6 @@ use std::time::Duration;
 use model::{Seq, Timestamp, TxId};
 use partition::{CallRef, Partition, Transaction};
 use plan::Participant;
-use smallvec::SmallVec;
 
 use crate::event::{Event, PartitionView, Probe, Sizes, View};
 use crate::fixed::Map;
@@ -83,6 +82,24 @@ struct Eyes<'a> {
 }
 
 impl Probe for Eyes<'_> {
+    fn partition_count(&self) -> usize {
+        self.facts.followers.len()
+    }
+
+    fn partition(&self, place: usize) -> PartitionView<'_> {
+        let host = self.node.and_then(|node| node.hosts.get(place));
+        let follower = &self.facts.followers[place];
+        PartitionView {
+            id: place as u16,
+            leader: host.map(|host| &host.leader.partition),
+            follower,
+            durable: follower.seq,
+            is_clean: self.node.is_some_and(|node| host.is_some() && node.is_clean(place)),
+            to_recover: host.map_or(0, |host| host.to_recover.len()),
+            parked: host.map_or(&NOTHING_PARKED, |host| &host.parked),
+        }
+    }
+
     fn is_known(&self, partition: u16, call: CallRef) -> bool {
         self.node.is_some_and(|node| node.knows(usize::from(partition), call))
     }
@@ -120,24 +137,6 @@ static NOTHING_PARKED: BTreeMap<u32, VecDeque<CallRef>> = BTreeMap::new();
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40 * 86_400);
 
 fn with_view<T>(facts: &Facts, node: Option<&Node>, then: impl FnOnce(&View<'_>) -> T) -> T {
-    let host_of = |place: usize| node.and_then(|node| node.hosts.get(place));
-    let partitions: SmallVec<[PartitionView<'_>; 3]> = facts
-        .followers
-        .iter()
-        .enumerate()
-        .map(|(place, follower)| {
-            let host = host_of(place);
-            PartitionView {
-                id: place as u16,
-                leader: host.map(|host| &host.leader.partition),
-                follower,
-                durable: follower.seq,
-                is_clean: node.is_some_and(|node| host.is_some() && node.is_clean(place)),
-                to_recover: host.map_or(0, |host| host.to_recover.len()),
-                parked: host.map_or(&NOTHING_PARKED, |host| &host.parked),
-            }
-        })
-        .collect();
     let eyes = Eyes { node, facts };
     let view = View {
         seed: facts.seed,
@@ -145,7 +144,6 @@ fn with_view<T>(facts: &Facts, node: Option<&Node>, then: impl FnOnce(&View<'_>)
         node_now: node.map_or(facts.now, |node| node.clock(facts.now)),
         is_calm: facts.is_calm,
         patience: PATIENCE,
-        partitions: &partitions,
         participants: &facts.participants,
         ledger: &facts.ledger,
         probe: &eyes,

@@ -58,14 +58,13 @@ impl Bounds {
         }
         // Each live transaction has at most one call a step; what was parked may be listed again before it is tidied.
         let steps = world
-            .partitions
-            .iter()
+            .partitions()
             .filter_map(|place| place.leader)
             .flat_map(|leader| leader.plans.iter())
             .map(|slot| slot.saga.steps.len())
             .max()
             .unwrap_or(1);
-        let lists = world.partitions.len() * world.participants.len().max(1);
+        let lists = world.partitions().count() * world.participants.len().max(1);
         if sizes.parked > steps * (2 * sizes.live + 1_024 * lists) {
             return broken(format!("{} calls are listed as parked, {} transactions live", sizes.parked, sizes.live));
         }
@@ -77,7 +76,7 @@ impl Bounds {
         if sizes.resident > sizes.live {
             return broken(format!("{} rows in memory, {} live", sizes.resident, sizes.live));
         }
-        for place in world.partitions {
+        for place in world.partitions() {
             let Some(leader) = place.leader else { continue };
             for (lock, key, queue) in leader.locks.iter() {
                 if queue.waiting.len() > WAITERS_MAX {

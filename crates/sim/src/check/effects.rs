@@ -6,11 +6,11 @@
 
 use model::{Direction, Timestamp};
 use partition::branch::{Branch, Status};
-use partition::transaction::{AttentionCause, LockState, Phase};
-use partition::{Effect, Move, Transaction};
+use partition::transaction::{LockState, Phase};
+use partition::{Effect, Move};
 
 use super::Decision;
-use crate::event::{Checker, Event, View, Violation};
+use crate::event::{Checker, Event, View, Violation, is_aside};
 
 /// See the head of this file. Keeps nothing.
 #[derive(Debug, Default)]
@@ -25,8 +25,7 @@ impl Checker for Effects {
         let Event::Proposed { effects, .. } = event else { return Ok(()) };
         let Some(d) = Decision::of(event, world) else { return Ok(()) };
         // A decision that broke off is put aside as it stands, and taken up by a person.
-        let is_aside = |tx: &Transaction| tx.attention.as_ref().is_some_and(|a| a.cause == AttentionCause::Quarantined);
-        if is_aside(d.after) || d.before.is_some_and(is_aside) {
+        if is_aside(d.after) || d.before.is_some_and(|tx| tx.is_aside) {
             return Ok(());
         }
         steps(&d, effects)?;
@@ -97,9 +96,8 @@ fn steps(d: &Decision<'_>, effects: &[Effect]) -> Result<(), Violation> {
 }
 
 fn whole(d: &Decision<'_>, effects: &[Effect]) -> Result<(), Violation> {
-    let was = |of: fn(&Transaction) -> bool| d.before.is_some_and(of);
     let count = |of: fn(&Effect) -> bool| effects.iter().filter(|effect| of(effect)).count();
-    let decided = d.after.outcome.is_some() && !was(|tx| tx.outcome.is_some());
+    let decided = d.after.outcome.is_some() && !d.before.is_some_and(|tx| tx.is_decided);
     if count(|e| matches!(e, Effect::Decided(_))) != usize::from(decided) {
         return wrong(d, format!("decided: {decided}, and it is told otherwise"));
     }
@@ -115,7 +113,7 @@ fn locks(d: &Decision<'_>, effects: &[Effect], world: &View<'_>) -> Result<(), V
         return Ok(());
     }
     let (Some(lock), Some(key)) = (&d.plan.lock, &d.after.key) else { return Ok(()) };
-    let leader = world.partitions.get(usize::from(d.partition)).and_then(|p| p.leader);
+    let leader = world.partition(d.partition).leader;
     let Some(queue) = leader.and_then(|leader| leader.locks.queue(lock, key)) else { return Ok(()) };
     let next = queue.waiting.first().filter(|_| queue.holder.is_none());
     let told = effects.iter().find_map(|effect| match effect {

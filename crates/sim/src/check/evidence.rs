@@ -9,7 +9,7 @@ use model::{Direction, Outcome, Timestamp, TxId};
 use partition::branch::Status;
 use partition::evidence::Body;
 use partition::transaction::Attempt;
-use partition::{Command, Evidence, Move, Transaction};
+use partition::{Command, Evidence, Move};
 use plan::eval::{Response, Scope, Steps};
 use plan::{AnswerRule, Participant, Step, Undo};
 use smallvec::SmallVec;
@@ -45,12 +45,9 @@ impl Checker for Judged {
     }
 }
 
-fn bits_of(tx: &Transaction) -> u64 {
-    tx.steps
-        .iter()
-        .enumerate()
-        .filter(|(_, s)| s.may_have_executed)
-        .fold(0, |bits, (place, _)| bits | 1 << (place & 63))
+/// The steps that may have executed, one bit each.
+fn bits_of(may_have_executed: impl Iterator<Item = bool>) -> u64 {
+    may_have_executed.enumerate().fold(0, |bits, (place, may)| bits | u64::from(may) << (place & 63))
 }
 
 impl Judged {
@@ -58,7 +55,7 @@ impl Judged {
         let id = d.tx();
         let mut may = match self.may.get(&id) {
             Some(bits) => *bits,
-            None => d.before.map_or(0, bits_of),
+            None => d.before.map_or(0, |tx| bits_of(tx.steps.iter().map(|s| s.may_have_executed))),
         };
         let is_put_aside = d.entry.puts_aside();
         for told in d.moves {
@@ -89,7 +86,7 @@ impl Judged {
                 _ => {}
             }
         }
-        let told = bits_of(d.after);
+        let told = bits_of(d.after.steps.iter().map(|s| s.may_have_executed));
         if told != may {
             let step = (told ^ may).trailing_zeros();
             let what =

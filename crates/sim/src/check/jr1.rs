@@ -37,7 +37,7 @@ impl Checker for Replays {
                 if let Some(tx) = ended {
                     self.ended.insert(tx.id, Box::new(Transaction::clone(tx)));
                 }
-                let of = &world.partitions[place];
+                let of = world.partition(*partition);
                 let seq = match &entry.kind {
                     EntryKind::Begin(_) => entry.seq,
                     EntryKind::Moves { tx, .. } => *tx,
@@ -58,7 +58,7 @@ impl Checker for Replays {
                 None => Ok(()),
             },
             Event::Recovered { partition, restored, .. } => {
-                let follower = world.partitions[usize::from(*partition)].follower;
+                let follower = world.partition(*partition).follower;
                 if restored.seq == follower.seq { rebuilt(restored, follower) } else { Ok(()) }
             }
             _ => Ok(()),

@@ -31,7 +31,7 @@ impl Checker for Ends {
 
 fn judge(world: &View<'_>, people_are_asked: bool) -> Result<(), Violation> {
     let soon = world.node_now.after(world.patience);
-    for place in world.partitions {
+    for place in world.partitions() {
         let Some(leader) = place.leader else {
             let what = format!("partition {} has no leader though all is calm", place.id);
             return Err(Violation::new("liveness", None, what));

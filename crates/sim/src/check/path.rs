@@ -41,7 +41,7 @@ impl Checker for Path {
 impl Path {
     fn judge(&self, d: &Decision<'_>) -> Result<(), Violation> {
         addressed(d)?;
-        let mut decided = d.before.is_some_and(|tx| tx.outcome.is_some());
+        let mut decided = d.before.is_some_and(|tx| tx.is_decided);
         for (place, step) in d.moves.iter().enumerate() {
             match step {
                 Move::Start { step, direction: Direction::Call, .. } => starts(d, *step, place)?,

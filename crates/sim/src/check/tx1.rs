@@ -38,7 +38,7 @@ impl Checker for Acknowledged {
         match event {
             Event::Applied { partition, entry, ended } => {
                 if let EntryKind::Begin(begun) = &entry.kind {
-                    let follower = world.partitions[usize::from(*partition)].follower;
+                    let follower = world.partition(*partition).follower;
                     let Some(slot) = follower.plans.get(begun.plan) else { return Ok(()) };
                     let scope = scope(&slot.saga.name, &begun.idempotency_key);
                     if let Some(first) = self.by_scope.insert(scope, begun.id)
@@ -92,7 +92,7 @@ impl Checker for Acknowledged {
     fn at_end(&mut self, _: Timestamp, world: &View<'_>) -> Result<(), Violation> {
         let mut lost: Option<TxId> = None;
         for (tx, begun) in &self.begun {
-            let follower = world.partitions[usize::from(tx.partition().0)].follower;
+            let follower = world.partition(tx.partition().0).follower;
             let is_there = begun.has_ended || follower.presence(tx.seq()) != partition::state::Presence::Absent;
             if begun.is_acknowledged && !is_there {
                 lost = Some(lost.map_or(*tx, |other| other.min(*tx)));

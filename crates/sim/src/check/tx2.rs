@@ -43,7 +43,7 @@ impl Checker for Outcomes {
                     let id = match (ended, &entry.kind) {
                         (Some(tx), _) => tx.id,
                         (None, partition::EntryKind::Moves { tx, .. }) => {
-                            let follower = world.partitions[usize::from(*partition)].follower;
+                            let follower = world.partition(*partition).follower;
                             let Some(live) = follower.get(*tx) else { return Ok(()) };
                             live.id
                         }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use model::{Direction, StepIndex, Timestamp};
 use partition::branch::{Branch, Status};
 use partition::state::Presence;
-use partition::transaction::{AttentionCause, LockState, Phase};
+use partition::transaction::{LockState, Phase};
 use partition::{CallRef, Command, Partition, Rejected, Transaction};
 
-use crate::event::{Checker, Event, PartitionView, Told, View, Violation};
+use crate::event::{Checker, Event, PartitionView, Told, View, Violation, is_aside};
 
 /// A deadline is judged by then, in the node's time.
 const LATE_MAX: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ impl Checker for Awake {
             Event::Pulse | Event::Quiescent => all(world),
             // What is due and does nothing is due for ever.
             Event::Rejected { partition, command: Told::Other(Command::Wake(seq)), why: Rejected::Stale } => {
-                let live = world.partitions[usize::from(*partition)].leader.and_then(|leader| leader.get(*seq));
+                let live = world.partition(*partition).leader.and_then(|leader| leader.get(*seq));
                 let what = format!("seq {seq} of partition {partition} is due, and nothing is done about it");
                 Err(Violation::new("TX-4", live.map(|tx| tx.id), what))
             }
@@ -42,10 +42,10 @@ impl Checker for Awake {
 }
 
 fn all(world: &View<'_>) -> Result<(), Violation> {
-    for place in world.partitions {
+    for place in world.partitions() {
         let Some(leader) = place.leader else { continue };
         if place.is_clean {
-            partition(place, leader, world)?;
+            partition(&place, leader, world)?;
         }
     }
     Ok(())
@@ -152,11 +152,6 @@ fn transaction(
         is_awake |= tx.lock == LockState::Waiting;
     }
     if is_awake { Ok(()) } else { stranded(tx, format!("is {:?}, and nothing wakes it", tx.phase)) }
-}
-
-/// A decision about it panicked: it is put aside until a person has looked.
-fn is_aside(tx: &Transaction) -> bool {
-    tx.attention.as_ref().is_some_and(|a| a.cause == AttentionCause::Quarantined)
 }
 
 /// What is outstanding decides how it goes on, and wakes the rest with it.

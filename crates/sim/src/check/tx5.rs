@@ -42,7 +42,7 @@ impl Checker for Locks {
         if !moves.iter().any(|m| about_a_lock(&m)) {
             return Ok(());
         }
-        let follower = world.partitions[usize::from(*partition)].follower;
+        let follower = world.partition(*partition).follower;
         let seq = match &entry.kind {
             EntryKind::Begin(begun) => {
                 if let Some(slot) = follower.plans.get(begun.plan)

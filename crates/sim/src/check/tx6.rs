@@ -70,7 +70,7 @@ impl Checker for Current {
                     let what = format!("{call:?} starts in epoch {epoch}, which has been fenced off");
                     return Err(Violation::new("TX-6", *tx, what));
                 }
-                let follower = world.partitions[usize::from(tx.partition().0)].follower;
+                let follower = world.partition(tx.partition().0).follower;
                 // A row that the follower no longer has has ended: then nobody may be called for it.
                 let state = follower.get(call.tx).and_then(|live| live.steps.get(usize::from(call.step)));
                 let is_meant = state.is_some_and(|s| {

@@ -11,7 +11,7 @@ use plan::{Action, Undo, Wait};
 use std::sync::Arc;
 
 use super::{Around, Held, KnownKey, Node, Note, UnderWay, Wish};
-use crate::event::{Event, Told};
+use crate::event::{Before, Event, Told};
 use crate::world::{Outer, tell};
 
 const WAKES_PER_TURN: usize = 1_000;
@@ -286,11 +286,6 @@ impl Node {
             }
             // Whoever has its partitions now may have ended it: a former owner's rows are not its own any more.
             _ if self.is_former => false,
-            // The new owner's checkpoints have gone on: whoever sleeps that long finds out by himself.
-            _ if self.is_former => {
-                self.is_dead = true;
-                false
-            }
             other => {
                 let what = format!(
                     "the row of transaction {tx} of partition {place} cannot be read: {:?}",
@@ -321,7 +316,7 @@ impl Node {
         }
         let watched = !self.is_former;
         let host = &mut self.hosts[place];
-        let before = subject.filter(|_| watched).and_then(|tx| host.leader.partition.get(tx).map(outline));
+        let before = subject.filter(|_| watched).and_then(|tx| host.leader.partition.get(tx).map(Before::of));
         let begins = match &command {
             Command::Begin(begin) => Some((begin.idempotency_key.clone(), Arc::clone(&begin.input))),
             _ => None,
@@ -488,38 +483,6 @@ impl Node {
         if self.spare.len() < 8 {
             self.spare.push(buffer);
         }
-    }
-}
-
-/// A transaction without its past: the attempts, signals and acts that it keeps for its readers.
-fn outline(tx: &Transaction) -> Transaction {
-    Transaction {
-        id: tx.id,
-        plan: tx.plan,
-        phase: tx.phase,
-        lock: tx.lock,
-        idempotency_key: tx.idempotency_key.clone(),
-        submission_digest: tx.submission_digest,
-        key: tx.key.clone(),
-        input: Arc::clone(&tx.input),
-        began_at: tx.began_at,
-        deadline: tx.deadline,
-        priority: tx.priority,
-        traceparent: tx.traceparent.clone(),
-        outcome: tx.outcome,
-        decided_at: tx.decided_at,
-        ended_at: tx.ended_at,
-        cause: tx.cause.clone(),
-        output: tx.output.clone(),
-        attention: tx.attention.clone(),
-        cancel_wish: tx.cancel_wish,
-        deadline_spent: tx.deadline_spent,
-        order_last: tx.order_last,
-        steps: tx.steps.clone(),
-        attempts: smallvec::SmallVec::new(),
-        attempts_dropped: tx.attempts_dropped,
-        signals: Vec::new(),
-        acts: Vec::new(),
     }
 }
 
