@@ -24,6 +24,7 @@ cargo xtask <chore>
     --list              the steps, without running them
   fuzz                  what is kept, then changed inputs, against every reader
     --seconds N         for each target (5)
+    --executions N      inputs for each target, at most
     --libfuzzer         led by coverage, with cargo-fuzz
     TARGET …            these alone
   schemathesis          the running server against its openapi.json
