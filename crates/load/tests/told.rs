@@ -189,7 +189,7 @@ fn what_was_learned_is_told_and_survives() {
     // Half of the limit, to begin with, and all that is known; nothing for a name that is not there.
     let bytes = load.snapshot(at(60_000));
     let mut next = with(learning.clone());
-    next.set_participant(1, ParticipantSpec { name: "other".into(), ..learning.clone() });
+    next.set_participant(1, ParticipantSpec { name: "other".into(), ..learning });
     assert_eq!(next.restore(at(61_000), &bytes), Ok(1));
     let again = report(&next, 61_000);
     assert!(
