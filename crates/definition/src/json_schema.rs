@@ -86,7 +86,7 @@ mod tests {
             names.sort();
             names
         };
-        let shapes: [(&str, &Shape); 11] = [
+        let shapes: [(&str, &Shape); 12] = [
             ("saga", &saga::FILE),
             ("step", &saga::step::STEP),
             ("call", &saga::call::CALL),
@@ -98,6 +98,7 @@ mod tests {
             ("retry", &participants::RETRY),
             ("idempotency", &participants::IDEMPOTENCY),
             ("limits", &participants::LIMITS),
+            ("shared_read", &participants::SHARED_READ),
         ];
         for (name, shape) in shapes {
             let object = &schema["$defs"][name];

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use compact_str::CompactString;
-use plan::participant::{AnswerOutcome, AnswerRule, Idempotency, Learn, Limits, Participant, PromiseScope, Retry};
+use plan::participant::{
+    AnswerOutcome, AnswerRule, Idempotency, Learn, Limits, Participant, PathPattern, PromiseScope, Retry, SharedRead,
+};
 
 use crate::diagnostic::{Code, Problem, Report};
 use crate::expr::facts::Facts;
@@ -11,7 +13,7 @@ use crate::expr::lower::{Here, Moment, Reads, Root, World};
 use crate::expr::template::Lowering;
 use crate::expr::types;
 use crate::names::NameRule;
-use crate::object::{Fields, Shape, visible};
+use crate::object::{Fields, Shape, duration_text, visible};
 use crate::source::Span;
 use crate::yaml::{Entry, Kind, Node, shown};
 
@@ -37,6 +39,7 @@ pub(crate) const PARTICIPANT: Shape = Shape {
         "retry",
         "answers",
         "limits",
+        "shared_reads",
     ],
     required: &["name", "connector", "endpoints", "idempotency", "settles_within", "timeout", "retry", "limits"],
     later: &[
@@ -64,6 +67,13 @@ pub(crate) const LIMITS: Shape = Shape {
     later: &[],
 };
 
+pub(crate) const SHARED_READ: Shape = Shape {
+    name: "shared_reads",
+    fields: &["method", "path", "max_age"],
+    required: &["method", "path", "max_age"],
+    later: &[("batch", "reads that are asked for together come with a later version")],
+};
+
 pub(crate) const ANSWER: Shape =
     Shape { name: "answers", fields: &["when", "outcome", "reason"], required: &["when", "outcome"], later: &[] };
 
@@ -71,6 +81,8 @@ const PARTICIPANTS_MAX: usize = 500;
 const ENDPOINTS_MAX: usize = 64;
 pub(crate) const HEADERS_MAX: usize = 64;
 const ANSWERS_MAX: usize = 50;
+const SHARED_READS_MAX: usize = 50;
+const MAX_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// A participant as far as it could be read.
 #[derive(Debug)]
@@ -133,6 +145,10 @@ fn participant(node: &Node, at: Span, file: &str, report: &mut Report) -> Option
         None => Some(Vec::new()),
     };
     let limits = fields.entry("limits").and_then(|e| limits(e, &owner, report));
+    let shared_reads = match fields.entry("shared_reads") {
+        Some(entry) => shared_reads(entry, report),
+        None => Some(Vec::new()),
+    };
     if let (Some(Idempotency::Header { name, .. }), Some(headers)) = (&idempotency, &headers)
         && headers.iter().any(|(h, _)| h.eq_ignore_ascii_case(name))
         && let Some(entry) = fields.entry("headers")
@@ -157,6 +173,7 @@ fn participant(node: &Node, at: Span, file: &str, report: &mut Report) -> Option
             retry: retry?,
             answers: answers?,
             limits: limits?,
+            shared_reads: shared_reads?,
         })
     };
     Some(Draft { participant: complete(), name, name_span })
@@ -426,6 +443,69 @@ fn limits(entry: &Entry, owner: &str, report: &mut Report) -> Option<Limits> {
         None => Learn::default(),
     };
     Some(Limits { max_in_flight: max_in_flight?, max_per_second, min_in_flight, learn })
+}
+
+/// `shared_reads`: operations that only read, and how old an answer of theirs may be that serves another.
+fn shared_reads(entry: &Entry, report: &mut Report) -> Option<Vec<SharedRead>> {
+    let items = report.list(&entry.value, "shared_reads", entry.name_span)?;
+    if items.len() > SHARED_READS_MAX {
+        report.say(Code::TooLarge, entry.name_span, format!("at most {SHARED_READS_MAX} shared_reads"));
+        return None;
+    }
+    let mut reads: Vec<SharedRead> = Vec::with_capacity(items.len());
+    let mut fine = true;
+    for item in items {
+        let Some((read, at)) = shared_read(item, entry, report) else {
+            fine = false;
+            continue;
+        };
+        if reads.iter().any(|r| r.path == read.path) {
+            report.say(Code::DuplicateName, at, "this path stands twice in shared_reads");
+            fine = false;
+        }
+        reads.push(read);
+    }
+    fine.then_some(reads)
+}
+
+fn shared_read(node: &Node, list: &Entry, report: &mut Report) -> Option<(SharedRead, Span)> {
+    let at = match &node.kind {
+        Kind::Map(entries) => entries.first().map_or(list.name_span, |e| e.name_span),
+        _ => visible(node.span, list.name_span),
+    };
+    let fields = report.object(node, &SHARED_READ, "an entry of shared_reads", at)?;
+    let method = fields.entry("method").and_then(|e| match &e.value.kind {
+        Kind::Scalar(s) if ["POST", "PUT", "PATCH", "DELETE"].contains(&s.text.as_str()) => {
+            let problem = Problem::new(Code::WrongValue, e.value.span, format!("a {} is no shared read", s.text));
+            report.add(problem.under("anything but GET changes something").note("write method: GET"));
+            None
+        }
+        _ => report.word(e, &[("GET", ())]),
+    });
+    let path = fields.entry("path").and_then(|e| {
+        let at = visible(e.value.span, e.name_span);
+        match PathPattern::parse(report.plain_text(e)?) {
+            Ok(path) => Some((path, at)),
+            Err(why) => {
+                let problem = Problem::new(Code::WrongValue, at, format!("this is no path of a shared read: {why}"));
+                report.add(problem.note("for instance: /contracts/*"));
+                None
+            }
+        }
+    });
+    let max_age = fields.entry("max_age").and_then(|e| {
+        let max_age = report.duration(e, Duration::ZERO)?;
+        if max_age > MAX_AGE_MAX {
+            let message = format!("max_age is at most {}", duration_text(MAX_AGE_MAX));
+            let problem = Problem::new(Code::BadDuration, visible(e.value.span, e.name_span), message);
+            report.add(problem.note("an answer that may be older is no answer to a transaction's question"));
+            return None;
+        }
+        Some(max_age)
+    });
+    method?;
+    let (path, path_at) = path?;
+    Some((SharedRead { path, max_age: max_age? }, path_at))
 }
 
 /// What an answer can mean depends on who answers.

@@ -5,6 +5,7 @@ use expect_test::{Expect, expect};
 
 mod expressions;
 mod files;
+mod shared_reads;
 
 const PARTICIPANTS: &str = include_str!("../../../examples/telecom/participants.yaml");
 

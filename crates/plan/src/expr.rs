@@ -62,6 +62,21 @@ pub enum Expr {
     Macro(Macro, Box<Expr>, Box<Expr>),
 }
 
+impl Expr {
+    /// Whether it reads this variable anywhere.
+    pub fn mentions(&self, var: &Var) -> bool {
+        match self {
+            Self::Const(_) => false,
+            Self::Var(own) => own == var,
+            Self::Select(of, _) | Self::Has(of, _) | Self::Unary(_, of) | Self::Matches(of, _) => of.mentions(var),
+            Self::Index(a, b) | Self::Binary(_, a, b) | Self::Macro(_, a, b) => a.mentions(var) || b.mentions(var),
+            Self::Ternary(a, b, c) => a.mentions(var) || b.mentions(var) || c.mentions(var),
+            Self::List(items) | Self::Call(_, items) => items.iter().any(|item| item.mentions(var)),
+            Self::Map(members) => members.iter().any(|(key, value)| key.mentions(var) || value.mentions(var)),
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnaryOp {

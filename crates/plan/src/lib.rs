@@ -20,7 +20,9 @@ mod as_text;
 
 pub use eval::{EvalError, Response, Scope, Steps};
 pub use expr::{BinaryOp, Expr, Function, Macro, UnaryOp, Var};
-pub use participant::{AnswerOutcome, AnswerRule, Idempotency, Learn, Limits, Participant, PromiseScope, Retry};
+pub use participant::{
+    AnswerOutcome, AnswerRule, Idempotency, Learn, Limits, Participant, PathPattern, PromiseScope, Retry, SharedRead,
+};
 pub use render::{Request, render_call, render_text, render_value, resolve_secrets};
 pub use saga::{Action, Call, Method, OnUnknown, PlanHash, Saga, Side, Step, Undo, Wait};
 pub use template::{TextPart, TextTemplate, ValueTemplate};

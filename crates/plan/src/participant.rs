@@ -31,6 +31,9 @@ pub struct Participant {
     pub retry: Retry,
     pub answers: Vec<AnswerRule>,
     pub limits: Limits,
+    /// Reads whose answers may serve others; none if nothing is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_reads: Vec<SharedRead>,
 }
 
 /// Whether a repeated call key is recognised, how it is sent, and for how long that holds.
@@ -146,7 +149,90 @@ pub enum AnswerOutcome {
     NothingToUndo,
 }
 
+/// One operation that only reads, and whose answer may serve whoever asks the same. The method is GET.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SharedRead {
+    pub path: PathPattern,
+    /// By how much what an answer tells may be older than the moment in which somebody asks.
+    #[serde(with = "crate::as_text::duration")]
+    pub max_age: Duration,
+}
+
+/// Paths of one shape: `/contracts/*` is every path of two segments of which the first is `contracts`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PathPattern(CompactString);
+
+impl PathPattern {
+    /// Takes `/`, and segments between slashes that are either `*` or letters, digits and `-._~`.
+    ///
+    /// # Errors
+    /// Says in words what is wrong.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let rest = text.strip_prefix('/').ok_or("a path begins with /")?;
+        if rest.contains(['?', '#']) {
+            return Err("the query is no part of it: reads with another query are other reads");
+        }
+        for segment in rest.split('/') {
+            if matches!(segment, "." | "..") {
+                return Err("a path has no . and no .. between slashes");
+            }
+            if segment != "*" && segment.contains('*') {
+                return Err("* stands for one whole part between slashes");
+            }
+            if segment != "*" && !segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)) {
+                return Err("its parts are letters, digits and -._~, or * for any one part");
+            }
+        }
+        if !rest.is_empty() && rest.split('/').any(str::is_empty) {
+            return Err("a part between slashes is empty");
+        }
+        Ok(Self(CompactString::new(text)))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it fits a path as it is sent; what follows a `?` does not count.
+    pub fn fits(&self, path_and_query: &str) -> bool {
+        let path = path_and_query.split('?').next().unwrap_or_default();
+        let mut wanted = self.0.split('/');
+        let mut found = path.split('/');
+        loop {
+            match (wanted.next(), found.next()) {
+                (None, None) => return true,
+                (Some("*"), Some(segment)) if !segment.is_empty() => {}
+                (Some(one), Some(other)) if one == other && one != "*" => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether a path that this template gives can fit: where it computes, it may give anything.
+    pub fn may_fit(&self, template: &TextTemplate) -> bool {
+        let mut shape = String::new();
+        for part in &template.0 {
+            match part {
+                crate::template::TextPart::Literal(text) => shape.push_str(text),
+                // No path has it in its text, and what is computed is one segment's text.
+                _ => shape.push('\0'),
+            }
+        }
+        let (wanted, found) = (self.0.split('/'), shape.split('/'));
+        wanted.clone().count() == found.clone().count()
+            && wanted
+                .zip(found)
+                .all(|(one, other)| one == other || other.contains('\0') || one == "*" && !other.is_empty())
+    }
+}
+
 impl Participant {
+    /// How old the answer of another may be that serves this read; `None` where nothing is declared.
+    pub fn shares(&self, path_and_query: &str) -> Option<Duration> {
+        self.shared_reads.iter().find(|read| read.path.fits(path_and_query)).map(|read| read.max_age)
+    }
+
     /// The canonical bytes that the catalog keeps.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use compact_str::CompactString;
 use model::{CallKey, Number, Value, json};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use crate::eval::run::{Env, Val, direct, kind_of, run, transaction_id};
 use crate::eval::{COST_MAX, EvalError, Scope};
@@ -49,6 +49,31 @@ impl Request {
             Some(body) => xxh3_64_with_seed(body, hash ^ 2),
             None => xxh3_64_with_seed(&[], hash ^ 3),
         }
+    }
+}
+
+impl Request {
+    /// Names what is asked of a participant, for telling equal reads: 128 bits over method, path and query, headers of
+    /// the call and body, each with its length. Lives as long as a process; whoever hands one's answer to another
+    /// compares the requests themselves.
+    pub fn identity(&self, participant: u32) -> u128 {
+        let mut bytes = Vec::with_capacity(64 + self.path_and_query.len());
+        bytes.extend_from_slice(&participant.to_le_bytes());
+        let mut put = |part: &[u8]| {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part);
+        };
+        put(self.method.as_str().as_bytes());
+        put(self.path_and_query.as_bytes());
+        for (name, value) in &self.headers {
+            put(name.as_bytes());
+            put(value.as_bytes());
+        }
+        if let Some(body) = &self.body {
+            put(b"");
+            put(body);
+        }
+        xxh3_128(&bytes)
     }
 }
 

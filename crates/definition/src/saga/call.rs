@@ -40,8 +40,8 @@ pub(crate) const COMPENSATE: Shape = Shape {
 pub(crate) struct Draft {
     pub(crate) participant: Option<(CompactString, Span)>,
     pub(crate) method: Option<(Method, Span)>,
-    path: Option<TextTemplate>,
-    query: Option<Vec<(CompactString, TextTemplate)>>,
+    pub(crate) path: Option<TextTemplate>,
+    pub(crate) query: Option<Vec<(CompactString, TextTemplate)>>,
     pub(crate) headers: Option<Vec<(CompactString, TextTemplate)>>,
     /// Outer `None`: it is wrong.
     pub(crate) body: Option<Option<ValueTemplate>>,

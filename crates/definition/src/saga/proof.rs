@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use plan::participant::{Idempotency, Retry};
-use plan::{Expr, Method, OnUnknown, Participant, Side, ValueTemplate, Var, Wait};
+use plan::{Expr, Method, OnUnknown, Participant, Side, TextPart, ValueTemplate, Var, Wait};
 
 use super::Directory;
 use super::call::Draft as CallDraft;
@@ -35,6 +35,7 @@ pub(crate) fn shape(
         proof.undo_repeats(report);
         proof.call_key(report);
         proof.headers(report);
+        proof.shared_read(report);
     }
 }
 
@@ -190,6 +191,38 @@ impl Proof<'_, '_> {
             };
             let problem = Problem::new(Code::CallKeyNotSent, at, message);
             report.add(problem.note(format!("write in this body:\n{field}: ${{call.key}}")));
+        }
+    }
+
+    /// What a participant lets others answer does nothing over there, and is the same whoever asks.
+    fn shared_read(&self, report: &mut Report) {
+        let Some(call) = &self.step.call else { return };
+        let (Some(participant), Some((Method::Get, at)), Some(path)) =
+            (self.participant(call), call.method, call.path.as_ref())
+        else {
+            return;
+        };
+        let Some(shared) = participant.shared_reads.iter().find(|read| read.path.may_fit(path)) else { return };
+        let (owner, name) = (&self.draft.owner, &participant.name);
+        let because = format!("\"{name}\" shares the answers to GET {}", shared.path.as_str());
+        if let (Some(_), Some(entry)) = (&self.step.undo, self.draft.fields.entry("compensate")) {
+            let message = format!("{owner} is a shared read, which does nothing that could be undone");
+            let problem = Problem::new(Code::WrongValue, entry.name_span, message).under(&because);
+            report.add(problem.note("leave compensate out, or take the path out of shared_reads"));
+        }
+        if self.side == Some(Side::Pivot) {
+            let message = format!("{owner} is the pivot, and a shared read is no point of no return");
+            let problem = Problem::new(Code::WrongValue, at, message).under(&because);
+            report.add(problem.note("let another step be the pivot, or take the path out of shared_reads"));
+        }
+        let texts = [call.query.iter().flatten(), call.headers.iter().flatten()].into_iter().flatten();
+        let mut texts = texts.map(|(_, text)| text).chain([path]);
+        let carries_key = texts
+            .any(|text| text.0.iter().any(|part| matches!(part, TextPart::Expr(expr) if expr.mentions(&Var::CallKey))));
+        if carries_key {
+            let message = format!("{owner} is a shared read and carries the call key, so that no two are equal");
+            let problem = Problem::new(Code::WrongValue, call.at, message).under(&because);
+            report.add(problem.note("leave ${call.key} out, or take the path out of shared_reads"));
         }
     }
 
