@@ -149,7 +149,18 @@ fn attempt(attempt: &Attempt, out: &mut Vec<u8>) {
     write_ms(u64::from(attempt.took_us), o.name("took_ms"));
     o.word("outcome", attempt.outcome.as_str());
     o.maybe_number("status", (attempt.status != 0).then_some(u64::from(attempt.status)));
-    o.flag("counted", attempt.counted).text("detail", &attempt.detail).end();
+    o.flag("counted", attempt.counted).text("detail", &attempt.detail);
+    match attempt.shared.as_deref() {
+        None => drop(o.null("answered_by")),
+        Some(shared) => {
+            let mut by = Object::begin(o.name("answered_by"));
+            by.word("way", shared.way.as_str()).id("transaction", shared.tx).number("step", u64::from(shared.step));
+            by.number("attempt", u64::from(shared.attempt));
+            write_ms(shared.age_us, by.name("age_ms"));
+            by.end();
+        }
+    }
+    o.end();
 }
 
 /// The word of a step.

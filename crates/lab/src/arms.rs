@@ -52,6 +52,7 @@ const MUTANTS: &[(&str, &str, Mutant)] = &[
     ("mutant-min", "ours, with the limit nailed to one call", Mutant::AlwaysMin),
     ("mutant-still", "ours, without the dither: the limit is never moved to see what happens", Mutant::Still),
     ("mutant-shuffled", "ours, told of each call what happened to one of the first 256", Mutant::Shuffled),
+    ("mutant-alone", "ours, with a call for every read, also where answers may be shared", Mutant::Alone),
 ];
 
 /// All of them, ours first.

@@ -104,7 +104,8 @@ impl Downstream {
             Ok(Verdict::Start { call, endpoint, .. }) => Ok(self.permit(call.token, endpoint)),
             Ok(Verdict::Park { reason, .. }) => Err(Refused::Overloaded(reason)),
             // The sender is dropped by nobody but the end of all handles, and we hold one.
-            Ok(Verdict::Expired { .. }) | Err(_) => Err(Refused::TooLate),
+            // Nothing is released to be shared here.
+            Ok(Verdict::Expired { .. } | Verdict::Answered { .. }) | Err(_) => Err(Refused::TooLate),
         }
     }
 
@@ -132,7 +133,7 @@ impl Downstream {
                 Ok(Asked::Wait(Waiting { downstream: self.clone(), token: Some(token) }, told))
             }
             Decision::Park { reason } => Err(Refused::Overloaded(reason)),
-            Decision::Expired => Err(Refused::TooLate),
+            Decision::Expired | Decision::Answered { .. } => Err(Refused::TooLate),
         }
     }
 

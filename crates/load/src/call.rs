@@ -80,6 +80,9 @@ pub enum Decision {
     Park { reason: ParkReason },
     /// Its deadline has passed.
     Expired,
+    /// Only for [`crate::LoadManager::release_shared`]: take the answer that was kept of that call. What it tells is no
+    /// older than `age`.
+    Answered { by: CallRef, age: Duration },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,12 +110,17 @@ pub enum Verdict {
     Park { call: CallRef, participant: u32, reason: ParkReason },
     /// Its deadline passed while it waited; it never started.
     Expired { call: CallRef, participant: u32 },
+    /// The call that it waited for is answered: take that answer. What it tells is no older than `age`.
+    Answered { call: CallRef, participant: u32, by: CallRef, age: Duration },
 }
 
 impl Verdict {
     pub fn call(&self) -> CallRef {
         match self {
-            Self::Start { call, .. } | Self::Park { call, .. } | Self::Expired { call, .. } => *call,
+            Self::Start { call, .. }
+            | Self::Park { call, .. }
+            | Self::Expired { call, .. }
+            | Self::Answered { call, .. } => *call,
         }
     }
 }

@@ -23,9 +23,12 @@
 //!
 //! What is promised, by the names of DESIGN.md: LD-1 in-flight calls of a participant never exceed its limit;
 //! LD-2 no call starts at or after its deadline; LD-3 repeats are a share of successes; LD-4 every eighth start goes
-//! to the call that waits longest. Every released call ends in exactly one of started, parked, withdrawn, expired.
+//! to the call that waits longest. Every released call ends in exactly one of started, parked, withdrawn, expired, answered by another.
 //!
-//! Left out: shared limits of several nodes, hedging, answers that are shared between calls.
+//! Whether at all: reads that are declared shareable wait for one call, or take its answer while it is young enough
+//! ([`Share`], `share.rs`).
+//!
+//! Left out: shared limits of several nodes, hedging, coalescing of reads into a batch.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
@@ -45,6 +48,7 @@ mod participant;
 mod quota;
 mod report;
 mod room;
+mod share;
 mod snapshot;
 mod throughput;
 
@@ -54,6 +58,7 @@ pub use call::{
 };
 pub use manager::LoadManager;
 pub use report::{Learned, ParticipantReport, State};
+pub use share::Share;
 pub use snapshot::BadSnapshot;
 
 /// Calls that wait in memory for one participant, at most; the last eighth is kept for work that ends

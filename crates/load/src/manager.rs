@@ -15,6 +15,7 @@ use crate::call::{
 use crate::participant::Participant;
 use crate::participant::ended::At;
 use crate::report::ParticipantReport;
+use crate::share::{Asked, Joiner, Share, Shares};
 use crate::snapshot::{self, BadSnapshot};
 
 /// Decides when and where released calls start. One per node; the callers hold it one at a time.
@@ -27,6 +28,7 @@ pub struct LoadManager {
     is_paused: bool,
     /// What transactions need after a call, by route.
     routes: Vec<SmallVec<[u32; ROUTE_MAX]>>,
+    shares: Shares,
 }
 
 /// Participants of a route that are looked at; later ones are not.
@@ -75,6 +77,7 @@ impl LoadManager {
             Some(participant) => participant.set(spec),
             none => *none = Some(Participant::new(index, spec)),
         }
+        self.shares.renew(index);
     }
 
     /// This process took over from another, or from its own earlier life: calls of that one may still be running
@@ -181,6 +184,78 @@ impl LoadManager {
         }
     }
 
+    /// A read may start, or take the answer to an equal one: see [`Share`]. A call that waits for another's answer is
+    /// [`Decision::Queued`], and ends in one of the ways that [`LoadManager::release`] says or in an answer.
+    pub fn release_shared(&mut self, now: Timestamp, released: Released, share: Share) -> Decision {
+        if self.calls.contains_key(&released.call) || self.shares.has_joined(released.call) {
+            return Decision::Queued;
+        }
+        self.ask_shared(now, released, share, 0)
+    }
+
+    fn ask_shared(&mut self, now: Timestamp, released: Released, share: Share, joins: u8) -> Decision {
+        let known = self.participants.get(released.participant as usize).and_then(Option::as_ref);
+        if released.deadline <= now || self.is_paused || known.is_none_or(|p| p.is_paused) {
+            return self.release(now, released);
+        }
+        match self.shares.ask(now, &released, &share, joins) {
+            Asked::Answered { by, age } => Decision::Answered { by, age },
+            Asked::Joined => Decision::Queued,
+            Asked::Goes => {
+                let decision = self.release(now, released);
+                self.shares.lead(now, &released, &share, decision);
+                decision
+            }
+        }
+    }
+
+    /// Those that waited for a call in vain ask again; the first of equal ones leads.
+    fn ask_again(&mut self, now: Timestamp, joiners: Vec<Joiner>, out: &mut Vec<Verdict>) {
+        for Joiner { released, share, joins, .. } in joiners {
+            let (call, participant) = (released.call, released.participant);
+            match self.ask_shared(now, released, share, joins) {
+                Decision::Start { endpoint } => out.push(Verdict::Start { call, participant, endpoint }),
+                Decision::Queued => {}
+                Decision::Park { reason } => out.push(Verdict::Park { call, participant, reason }),
+                Decision::Expired => out.push(Verdict::Expired { call, participant }),
+                Decision::Answered { by, age } => out.push(Verdict::Answered { call, participant, by, age }),
+            }
+        }
+    }
+
+    /// Those that wait for the calls of these verdicts hear of them.
+    fn follow(&mut self, now: Timestamp, from: usize, out: &mut Vec<Verdict>) {
+        let mut at = from;
+        while !self.shares.is_idle()
+            && let Some(verdict) = out.get(at).copied()
+        {
+            match verdict {
+                Verdict::Start { call, .. } => self.shares.started(now, call),
+                Verdict::Park { call, .. } | Verdict::Expired { call, .. } => {
+                    let joiners = self.shares.lost(call);
+                    self.ask_again(now, joiners, out);
+                }
+                Verdict::Answered { .. } => {}
+            }
+            at += 1;
+        }
+    }
+
+    /// Answers that are not kept any more, by the calls that they were given to: once each.
+    pub fn take_dropped(&mut self) -> std::vec::Drain<'_, CallRef> {
+        self.shares.take_dropped()
+    }
+
+    /// Answers that are kept, and their bytes.
+    pub fn kept(&self) -> (usize, usize) {
+        self.shares.kept()
+    }
+
+    /// Calls that wait for another's answer.
+    pub fn joined(&self) -> usize {
+        self.shares.waiting()
+    }
+
     /// When it must start at the latest to be of use: its deadline, less what the work from here on takes. `None`:
     /// that is over. Every thirty-second goes all the same, so that a wrong idea does not last.
     fn latest_start(&mut self, now: Timestamp, released: &Released) -> Option<Timestamp> {
@@ -262,7 +337,7 @@ impl LoadManager {
                 Decision::Start { endpoint } => out.push(Verdict::Start { call, participant, endpoint }),
                 Decision::Queued => {}
                 Decision::Park { reason } => out.push(Verdict::Park { call, participant, reason }),
-                Decision::Expired => out.push(Verdict::Expired { call, participant }),
+                Decision::Expired | Decision::Answered { .. } => out.push(Verdict::Expired { call, participant }),
             }
         }
     }
@@ -287,6 +362,34 @@ impl LoadManager {
 
     /// A started call has ended. Calls that are not under way here are ignored, so telling an end twice does no harm.
     pub fn finish(&mut self, now: Timestamp, call: CallRef, sample: Sample, out: &mut Vec<Verdict>) {
+        let from = out.len();
+        self.end(now, call, sample, out);
+        if !self.shares.is_idle() {
+            let joiners = self.shares.lost(call);
+            self.ask_again(now, joiners, out);
+            self.follow(now, from, out);
+        }
+    }
+
+    /// As [`LoadManager::finish`], with an answer of so many bytes that says yes or no and may serve others: whoever
+    /// waits for it is told to take it. True if it is to be kept under the name of this call, until
+    /// [`LoadManager::take_dropped`] names it.
+    pub fn finish_shared(
+        &mut self,
+        now: Timestamp,
+        call: CallRef,
+        sample: Sample,
+        answer_bytes: usize,
+        out: &mut Vec<Verdict>,
+    ) -> bool {
+        let from = out.len();
+        self.end(now, call, sample, out);
+        let is_kept = self.shares.answered(now, call, answer_bytes, out);
+        self.follow(now, from, out);
+        is_kept
+    }
+
+    fn end(&mut self, now: Timestamp, call: CallRef, sample: Sample, out: &mut Vec<Verdict>) {
         let Entry::Occupied(entry) = self.calls.entry(call) else { return };
         let Place::InFlight { participant: index, endpoint, operation, route, since, others } = *entry.get() else {
             return;
@@ -314,6 +417,17 @@ impl LoadManager {
 
     /// Takes a call back if it has not started.
     pub fn withdraw(&mut self, call: CallRef) -> Withdraw {
+        if self.shares.leave(call) {
+            return Withdraw::Withdrawn;
+        }
+        let withdrawn = self.take_back(call);
+        if withdrawn == Withdraw::Withdrawn {
+            self.shares.orphan(call);
+        }
+        withdrawn
+    }
+
+    fn take_back(&mut self, call: CallRef) -> Withdraw {
         match self.calls.get(&call) {
             None => Withdraw::Unheard,
             Some(Place::InFlight { .. }) => Withdraw::InFlight,
@@ -338,6 +452,10 @@ impl LoadManager {
 
     /// Does what time alone brings: paced starts, probes, passed deadlines, and asks for parked calls.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Verdict>, wants: &mut Vec<Wants>) {
+        let from = out.len();
+        let orphans = self.shares.take_orphans();
+        self.ask_again(now, orphans, out);
+        self.shares.pass_time(now);
         for index in 0..self.participants.len() as u32 {
             self.open_gate(index, now, out);
             let Some(participant) = &mut self.participants[index as usize] else { continue };
@@ -352,11 +470,15 @@ impl LoadManager {
                 }
             }
         }
+        self.follow(now, from, out);
     }
 
     /// When [`LoadManager::tick`] is next worth calling; a time that has come means now. `None`: only after a
     /// release, an end, or another change.
     pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.shares.has_orphans() {
+            return Some(now);
+        }
         if self.is_paused {
             return None;
         }
@@ -373,6 +495,7 @@ impl LoadManager {
 
     /// No call starts any more; those that wait are parked, those under way go on.
     pub fn pause(&mut self, which: Which, out: &mut Vec<Verdict>) {
+        let from = out.len();
         match which {
             Which::All => self.is_paused = true,
             Which::One(_) => {}
@@ -386,6 +509,9 @@ impl LoadManager {
                 participant.is_paused |= which != Which::All;
                 participant.park_all_but(0, ParkReason::Paused, index as u32, &mut self.calls, out);
             }
+        }
+        for verdict in out.iter().skip(from) {
+            self.shares.orphan(verdict.call());
         }
     }
 
@@ -410,7 +536,15 @@ impl LoadManager {
     /// How everything stands, by participant.
     pub fn report(&self, now: Timestamp) -> Vec<ParticipantReport> {
         let known = self.participants.iter().enumerate().filter_map(|(i, p)| Some((i, p.as_ref()?)));
-        known.map(|(index, p)| ParticipantReport::of(index as u32, p, self.is_paused, now)).collect()
+        let report = |(index, p): (usize, &Participant)| {
+            let avoided = self.shares.avoided(index as u32);
+            ParticipantReport {
+                answered_joined: avoided.joined,
+                answered_kept: avoided.kept,
+                ..ParticipantReport::of(index as u32, p, self.is_paused, now)
+            }
+        };
+        known.map(report).collect()
     }
 
     /// Whether a participant is paused, held, or well.

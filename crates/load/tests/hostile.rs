@@ -135,7 +135,7 @@ impl World {
                             self.flying.push_back((call, participant));
                         }
                         Decision::Queued => assert!(self.waiting.insert(call)),
-                        Decision::Park { .. } | Decision::Expired => {}
+                        Decision::Park { .. } | Decision::Expired | Decision::Answered { .. } => {}
                     }
                 }
             }

@@ -123,6 +123,7 @@ impl World {
             }
             Decision::Park { .. } => self.park(released),
             Decision::Expired => assert!(self.ended.insert(released.call)),
+            Decision::Answered { .. } => unreachable!("nothing is released to be shared"),
         }
     }
 
@@ -153,6 +154,7 @@ impl World {
                     assert!(released.deadline <= self.at());
                     assert!(self.ended.insert(call));
                 }
+                Verdict::Answered { .. } => unreachable!("nothing is released to be shared"),
             }
         }
     }

@@ -52,6 +52,10 @@ mutants! {
     UnknownIsForgotten = 1,
     /// What was outstanding at a restart counts as never sent.
     RestartMeansNotSent = 1,
+    /// A read that was given another's answer counts as executed.
+    SharedCountsAsExecuted = 27,
+    /// A call that fails, fails the reads that wait for its answer.
+    LeadFailsJoiners = 27,
     /// An answer to an earlier attempt is taken for the answer to the one that is under way.
     LateAnswerDecides = 1,
     /// Declared proof is believed while an earlier attempt may still arrive.
@@ -195,7 +199,16 @@ mutants! {
     /// Parked calls are never asked for again.
     ParkedNeverAskedFor = 18,
 
+    /// A kept answer serves past its age.
+    AnswerKeptTooLong = 27,
+    /// A read joins a call that started too long before it asked.
+    JoinedTooLate = 27,
+    /// Reads that waited for a call that fails are forgotten with it.
+    JoinersForgotten = 27,
+
     // The leader's pipeline around the pure rooms, as the simulation hosts it.
+    /// Another's answer is taken for whatever is asked.
+    AnswerOfAnotherRequest = 27,
     /// Effects leave before their entry is durable.
     EffectBeforeCommit = 11,
     /// A client is answered before its submission is durable.

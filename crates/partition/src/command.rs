@@ -124,6 +124,9 @@ pub enum Rejected {
     /// It changes nothing: a late answer, a wake-up for what has gone on already.
     #[error("nothing to do")]
     Stale,
+    /// Another call's answer does not do for this attempt: it has to ask for itself. It is outstanding as before.
+    #[error("another's answer does not do here")]
+    AskYourself,
     #[error("the state machine refused it: {0}")]
     Illegal(String),
 }

@@ -21,7 +21,7 @@ use plan::{Participant, Saga, Step};
 
 use crate::branch::{Branch, Status};
 use crate::command::{CallRef, Command, Rejected};
-use crate::effect::{Effect, OutgoingCall};
+use crate::effect::{Effect, OutgoingCall, Share};
 use crate::entry::{Move, Moves};
 use crate::leader::Surroundings;
 use crate::plans::PlanSlot;
@@ -231,6 +231,7 @@ impl<'a> Decider<'a> {
             }
         };
         let digest = request.digest();
+        let share = self.share_of(step, direction, participant, &request.path_and_query);
         let state = &self.tx.steps[usize::from(step)];
         let known = if direction == Direction::Call { state.digest } else { state.undo_digest };
         if known != 0 && known != digest {
@@ -267,8 +268,24 @@ impl<'a> Decider<'a> {
             endpoint,
             priority: self.tx.priority,
             progress: (ended, self.plan.steps.len() as u16),
+            share,
         })));
         Ok(())
+    }
+
+    /// Whether the answer to this call may be another's, or serve another. Never where something is undone, or where
+    /// there is no way back; the files have been checked one after the other, so all of it is looked at here again.
+    fn share_of(&self, step: StepIndex, direction: Direction, participant: &Participant, path: &str) -> Option<Share> {
+        let definition = self.step(step);
+        let reads = direction == Direction::Call
+            && definition.call().is_some_and(|call| !call.method.changes())
+            && definition.compensate == plan::Undo::Nothing
+            && definition.side != plan::Side::Pivot;
+        if !reads || participant.shared_reads.is_empty() {
+            return None;
+        }
+        let max_age = participant.shares(path)?;
+        Some(Share { max_age, may_join: !self.tx.steps[usize::from(step)].may_have_executed })
     }
 
     pub(crate) fn call_ref(&self, step: StepIndex, direction: Direction, attempt: u32) -> CallRef {

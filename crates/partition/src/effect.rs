@@ -40,4 +40,15 @@ pub struct OutgoingCall {
     pub priority: u8,
     /// Steps of the plan that have ended, and all of them: nearly finished work goes first.
     pub progress: (u16, u16),
+    /// It only reads, and the participant lets its answer serve others.
+    pub share: Option<Share>,
+}
+
+/// How an answer may go round. Whether it does is the node's to decide, and comes back as a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Share {
+    /// By how much what an answer tells may be older than the moment of asking.
+    pub max_age: Duration,
+    /// It may take another's answer too. What may have been executed asks for itself.
+    pub may_join: bool,
 }

@@ -1,7 +1,7 @@
 //! What is known of an attempt: what the wire proves, before anybody judges it.
 
 use compact_str::CompactString;
-use model::{Timestamp, Value};
+use model::{StepIndex, Timestamp, TxId, Value};
 use std::time::Duration;
 
 /// One answered attempt, as the edge saw it.
@@ -11,6 +11,39 @@ pub struct Sample {
     pub started_at: Timestamp,
     pub took: Duration,
     pub evidence: Evidence,
+    /// No call was made for this attempt: the answer was given to another.
+    pub shared: Option<Shared>,
+}
+
+/// Whose answer an attempt was given, and how old it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shared {
+    pub way: SharedWay,
+    /// The attempt that called.
+    pub tx: TxId,
+    pub step: StepIndex,
+    pub attempt: u32,
+    /// From the start of that call to the moment in which this attempt asked, µs: what the answer tells is no older
+    /// than that. 0 if it started later.
+    pub age_us: u64,
+}
+
+/// How an attempt came by another's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SharedWay {
+    /// It waited for a call that was on its way.
+    Joined,
+    /// The answer was here.
+    Kept,
+}
+
+impl SharedWay {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Kept => "kept",
+        }
+    }
 }
 
 /// What the edge can prove.

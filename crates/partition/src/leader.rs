@@ -294,6 +294,7 @@ impl Decider<'_> {
                 status: 0,
                 counted: outcome == Outcome::Unknown,
                 detail: "its answer could not be judged".into(),
+                shared: None,
             });
             let settles_at = self.at.after(SETTLES_WITHIN_QUARANTINED);
             self.make(Move::Answer { attempt, settles_at, proves_not_executed: false, result: None })?;

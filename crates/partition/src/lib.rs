@@ -23,9 +23,9 @@ pub mod transaction;
 mod decide;
 
 pub use command::{Begin, CallRef, Command, Operator, Rejected, Signal};
-pub use effect::{Effect, OutgoingCall};
+pub use effect::{Effect, OutgoingCall, Share};
 pub use entry::{Entry, EntryKind, Move};
-pub use evidence::{Body, Evidence, Sample};
+pub use evidence::{Body, Evidence, Sample, Shared, SharedWay};
 pub use leader::{Leader, Surroundings};
 pub use state::Partition;
 pub use transaction::{Transaction, TxOutcome};

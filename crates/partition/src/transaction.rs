@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::branch::{Branch, Status, StepState};
 use crate::entry::Move;
+use crate::evidence::Shared;
 
 /// The most attempts whose details are kept; further ones only count.
 pub const ATTEMPTS_KEPT_MAX: usize = 40;
@@ -142,6 +143,8 @@ pub struct Attempt {
     pub status: u16,
     pub counted: bool,
     pub detail: CompactString,
+    /// It called nobody: this is the answer of another call.
+    pub shared: Option<Box<Shared>>,
 }
 
 /// A signal that has come.
@@ -223,6 +226,12 @@ impl Transaction {
             return CallKey { round: state.attempts as u16, ..key };
         }
         key
+    }
+
+    /// The last forward attempt of this step was given another call's answer.
+    pub fn is_answered_by_another(&self, step: StepIndex) -> bool {
+        let mut forward = self.attempts.iter().rev().filter(|a| a.step == step && a.direction == Direction::Call);
+        forward.next().is_some_and(|last| last.shared.is_some())
     }
 
     /// Any forward attempt that has not been answered.
@@ -331,6 +340,8 @@ impl Transaction {
                             s.endpoint = attempt.endpoint;
                             s.settles_at = s.settles_at.max(*settles_at);
                         }
+                        // It did nothing over there, whatever it was told.
+                        _ if attempt.shared.is_some() && !is_planted(Mutant::SharedCountsAsExecuted) => {}
                         Outcome::Done => {
                             s.may_have_executed = true;
                             s.endpoint = attempt.endpoint;
@@ -405,6 +416,7 @@ impl Transaction {
             }
             Move::Settle { step, status, result, by_hand } => {
                 let place = usize::from(*step);
+                let is_shared = self.is_answered_by_another(*step) && !is_planted(Mutant::SharedCountsAsExecuted);
                 if matches!(status, Status::Done | Status::Unknown) && self.steps[place].order == 0 {
                     self.order_last = self.order_last.saturating_add(1);
                     self.steps[place].order = self.order_last;
@@ -419,7 +431,7 @@ impl Transaction {
                     s.result = Some(Arc::clone(result));
                 }
                 match status {
-                    Status::Done => s.may_have_executed = true,
+                    Status::Done => s.may_have_executed |= *by_hand || !is_shared,
                     Status::Compensated | Status::Skipped => s.may_have_executed = false,
                     Status::Refused if *by_hand => s.may_have_executed = false,
                     _ => {}

@@ -83,7 +83,8 @@ impl Desk {
         let call = self.calls.remove(0);
         let body = Body::Json(model::json::parse(body.as_bytes()).expect("JSON"));
         let evidence = Evidence::Answered { status, has_retry_after: false, body };
-        let sample = Sample { endpoint: 0, started_at: self.now, took: Duration::from_millis(1), evidence };
+        let sample =
+            Sample { endpoint: 0, started_at: self.now, took: Duration::from_millis(1), evidence, shared: None };
         self.propose(Command::Answered { call, sample }).expect("an answer");
     }
 

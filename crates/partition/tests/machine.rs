@@ -164,8 +164,13 @@ impl Life<'_> {
         };
         let participant = self.world.around.participants[flown.participant as usize].clone();
         self.world.ledger.answered(flown, &participant, tells, fate, self.world.now);
-        let sample =
-            Sample { endpoint: flown.endpoint, started_at: self.world.now, took: Duration::from_millis(3), evidence };
+        let sample = Sample {
+            endpoint: flown.endpoint,
+            started_at: self.world.now,
+            took: Duration::from_millis(3),
+            evidence,
+            shared: None,
+        };
         let answered = self.world.propose(Command::Answered { call: flown.call, sample: sample.clone() });
         assert!(answered.is_ok(), "a current answer is taken: {answered:?}");
         // The same once more is late, and decides nothing.
@@ -217,6 +222,7 @@ impl Life<'_> {
             started_at: self.world.now,
             took: Duration::ZERO,
             evidence: Evidence::Answered { status, has_retry_after: false, body: Body::Empty },
+            shared: None,
         };
         let flies = self.world.flying.iter().any(|f| f.call == call);
         let command = match tape.pick(5) {

@@ -45,7 +45,13 @@ fn another_request_under_the_same_key_is_not_sent() {
     };
     let tx = leader.propose(Command::Begin(Box::new(begin)), now, &around, &mut effects).expect("begins").seq;
     let Some(Effect::Call(out)) = effects.pop() else { panic!("a call") };
-    let sample = Sample { endpoint: 0, started_at: now, took: Duration::from_millis(1), evidence: Evidence::TimedOut };
+    let sample = Sample {
+        endpoint: 0,
+        started_at: now,
+        took: Duration::from_millis(1),
+        evidence: Evidence::TimedOut,
+        shared: None,
+    };
     leader.propose(Command::Answered { call: out.call, sample }, now, &around, &mut effects).expect("an answer");
     // As if another renderer had made the first attempt.
     leader.partition.take_changes();

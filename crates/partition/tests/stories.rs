@@ -6,6 +6,7 @@ mod optional;
 mod people;
 mod pivot;
 mod restarts;
+mod shared;
 mod toolate;
 mod undo;
 mod waits;

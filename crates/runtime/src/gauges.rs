@@ -40,7 +40,8 @@ impl Shared {
         if self.history_behind_bytes.load(Ordering::Relaxed) > HISTORY_BEHIND_BYTES_MAX {
             return not("history is behind, its disk is slow or full; it resumes by itself");
         }
-        if get(&self.numbers.resident) * crate::worker::RESIDENT_BYTES > self.settings.memory_bytes_max {
+        let kept = self.load.lock().kept().1 as u64;
+        if get(&self.numbers.resident) * crate::worker::RESIDENT_BYTES + kept > self.settings.memory_bytes_max {
             return not("live transactions fill the memory that they may have; it resumes by itself");
         }
         Readiness::Ready
@@ -67,11 +68,13 @@ impl Shared {
         let tables = self.tables();
         let now = self.clock.now();
         let reports = self.load.lock().report(now);
+        let avoided = self.avoided.lock().clone();
         reports
             .into_iter()
             .filter_map(|report| {
                 let place = *tables.places.get(&report.name)?;
                 let declared = &tables.participants[place as usize];
+                let [avoided_joined, avoided_kept] = avoided.get(&place).copied().unwrap_or_default();
                 Some(ParticipantReport {
                     name: report.name.to_string(),
                     owner: declared.spec.owner.as_ref().map(ToString::to_string),
@@ -90,6 +93,8 @@ impl Shared {
                     learn: report.learn.as_str(),
                     pinned: declared.pinned.clone(),
                     learned: report.learned,
+                    avoided_joined,
+                    avoided_kept,
                     explain: report.explain,
                 })
             })
@@ -272,6 +277,26 @@ impl Shared {
             f64::from(u8::from(r.state == "well"))
         });
         all.extend(by_participant);
+        let ways = reports.iter().flat_map(|r| [(r, "joined", r.avoided_joined), (r, "kept", r.avoided_kept)]);
+        let labels = |name: &str, way: &str| vec![("participant", name.to_owned()), ("way", way.to_owned())];
+        all.push(Family {
+            name: "tidegate_calls_avoided_total",
+            help: "Reads that another's answer served: of a call on its way (joined), or kept.",
+            kind: Counter,
+            samples: ways.map(|(r, way, n)| (labels(&r.name, way), SampleValue::Number(n as f64))).collect(),
+        });
+        let (answers, bytes) = self.load.lock().kept();
+        for (name, help, value) in [
+            ("tidegate_kept_answers", "Answers of shared reads that are kept.", answers),
+            ("tidegate_kept_answers_bytes", "Memory that they take, about.", bytes),
+        ] {
+            all.push(Family {
+                name,
+                help,
+                kind: Gauge,
+                samples: vec![(Vec::new(), SampleValue::Number(value as f64))],
+            });
+        }
         let ages = self.ages.lock();
         let mut oldest: BTreeMap<(&str, String), u64> = BTreeMap::new();
         for by in ages.values() {

@@ -137,6 +137,8 @@ pub(crate) enum Note {
     Committed(journal::Committed),
     /// The load manager decided about calls of this worker.
     Verdicts(Vec<load::Verdict>),
+    /// Calls of this worker are handed the answers of others.
+    Handed(Vec<crate::given::Handed>),
     /// The load manager has room for this many parked calls; so many more workers may be asked.
     Unpark {
         participant: u32,

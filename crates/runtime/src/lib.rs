@@ -19,6 +19,7 @@ mod applying;
 mod clock;
 mod finding;
 mod gauges;
+mod given;
 mod idempotency;
 mod inbox;
 mod numbers;

@@ -35,6 +35,10 @@ pub struct ParticipantReport {
     pub pinned: Option<crate::catalog::PinReport>,
     /// Unless `learn` is off.
     pub learned: Option<Learned>,
+    /// Calls that were not made since the start, because a call that was on its way answered them, and because an
+    /// answer had been kept.
+    pub avoided_joined: u64,
+    pub avoided_kept: u64,
     /// Why the limit is where it is, in words and numbers.
     pub explain: String,
 }

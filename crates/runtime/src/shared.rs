@@ -30,6 +30,9 @@ pub(crate) struct Shared {
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) journal: RwLock<Option<Arc<dyn Journal>>>,
     pub(crate) load: Mutex<LoadManager>,
+    /// Bodies of the answers that the load manager keeps.
+    pub(crate) kept_answers: crate::given::KeptAnswers,
+    pub(crate) avoided: Mutex<crate::given::Avoided>,
     /// Numbers of routes that the load manager knows, by plan and step.
     pub(crate) routes: Mutex<BTreeMap<(PlanHash, model::StepIndex), u32>>,
     pub(crate) history: History,

@@ -114,6 +114,8 @@ pub(crate) fn start(settings: Settings, renderer: Renderer, serve: Option<&Serve
         inboxes: inboxes.clone(),
         journal: RwLock::new(None),
         load: Mutex::new(LoadManager::new()),
+        kept_answers: crate::given::KeptAnswers::default(),
+        avoided: Mutex::default(),
         routes: Mutex::default(),
         history,
         statelogs,

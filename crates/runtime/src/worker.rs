@@ -10,6 +10,7 @@
 
 mod calls;
 mod checkpoint;
+mod handing;
 mod host;
 mod look;
 mod release;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use connectors::{Answer, Connector, Delivery, HttpConnector, HttpSettings, LocalConnector};
 use model::Timestamp;
 
+use crate::given::{Avoided, GivenAnswer};
 use crate::inbox::{Inbox, Note};
 use crate::shared::Shared;
 use crate::tables::Tables;
@@ -89,8 +91,10 @@ pub(crate) struct Worker {
     effects: Vec<partition::Effect>,
     held_participants: Vec<bool>,
     /// Answers that the load manager has not heard of, and calls that it has not been asked about.
-    finished: Vec<(u64, load::Sample)>,
-    asked: Vec<(u64, load::Released)>,
+    finished: Vec<(u64, load::Sample, Option<Arc<GivenAnswer>>)>,
+    asked: Vec<(u64, load::Released, Option<load::Share>)>,
+    /// Calls that were not made, not told yet.
+    avoided: Avoided,
     /// Numbers of routes, by plan and step.
     routes: std::collections::BTreeMap<(plan::PlanHash, model::StepIndex), u32>,
     learned_saved: Timestamp,
@@ -164,6 +168,7 @@ impl Worker {
             held_participants: Vec::new(),
             finished: Vec::new(),
             asked: Vec::new(),
+            avoided: Avoided::new(),
             routes: std::collections::BTreeMap::new(),
             learned_saved: Timestamp::ZERO,
             verdicts: Vec::new(),

@@ -12,6 +12,8 @@ mod failing;
 mod finding;
 #[path = "driver/parked.rs"]
 mod parked;
+#[path = "driver/shared.rs"]
+mod shared;
 #[path = "driver/steered.rs"]
 mod steered;
 #[path = "driver/waiting.rs"]

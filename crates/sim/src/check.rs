@@ -17,6 +17,7 @@ pub mod ld3;
 pub mod ld4;
 pub mod liveness;
 pub mod path;
+pub mod shared;
 pub mod tx1;
 pub mod tx2;
 pub mod tx3;
@@ -65,6 +66,7 @@ pub struct Checkers {
     liveness: liveness::Ends,
     conservation: conservation::Money,
     bounds: bounds::Bounds,
+    shared: shared::Answers,
     without_rules: bool,
     /// The one that found what was found.
     found_by: Option<&'static str>,
@@ -106,25 +108,26 @@ impl Checker for Checkers {
 
     fn on(&mut self, at: Timestamp, event: &Event<'_>, world: &View<'_>) -> Result<(), Violation> {
         match event {
-            Event::WorldBegins { .. } => tell!(self, on, (at, event, world), ld1 ld2 ld3 ld4),
+            Event::WorldBegins { .. } => tell!(self, on, (at, event, world), ld1 ld2 ld3 ld4 shared),
             Event::Calm => Ok(()),
             Event::FaultWindow { .. } => tell!(self, on, (at, event, world), path jr2 ld1 ld3 conservation),
             Event::Quiescent => tell!(self, on, (at, event, world), tx4 liveness bounds),
             Event::Submitted { .. } | Event::TurnedAway { .. } | Event::Operated { .. } => Ok(()),
             Event::Acknowledged { .. } => tell!(self, on, (at, event, world), tx1),
             Event::OutcomeTold { .. } => tell!(self, on, (at, event, world), tx2),
-            Event::Proposed { .. } if self.without_rules => tell!(self, on, (at, event, world), ld2 ld3 bounds),
-            Event::Proposed { .. } => tell!(self, on, (at, event, world), path evidence effects ld2 ld3 bounds),
+            Event::Proposed { .. } if self.without_rules => tell!(self, on, (at, event, world), ld2 ld3 bounds shared),
+            Event::Proposed { .. } => tell!(self, on, (at, event, world), path evidence effects ld2 ld3 bounds shared),
             Event::Rejected { .. } => tell!(self, on, (at, event, world), tx4),
             Event::Durable { .. } => tell!(self, on, (at, event, world), tx6 jr2),
             Event::Applied { .. } => tell!(self, on, (at, event, world), jr2 jr1 tx1 tx2 tx5),
-            Event::Fenced { .. } | Event::Released { .. } => tell!(self, on, (at, event, world), tx6),
+            Event::Fenced { .. } => tell!(self, on, (at, event, world), tx6),
+            Event::Released { .. } => tell!(self, on, (at, event, world), tx6 shared),
             Event::Opened { .. } => tell!(self, on, (at, event, world), tx6 ld1 ld3 ld4),
             Event::Asked { .. } | Event::GivenBack { .. } => tell!(self, on, (at, event, world), ld3 ld4),
-            Event::Started { .. } => tell!(self, on, (at, event, world), tx6 ld1 ld2 ld3 ld4),
+            Event::Started { .. } => tell!(self, on, (at, event, world), tx6 ld1 ld2 ld3 ld4 shared),
             Event::Arrived { .. } | Event::Left { .. } => Ok(()),
             Event::Worked { .. } => tell!(self, on, (at, event, world), tx3 conservation),
-            Event::Heard { .. } => tell!(self, on, (at, event, world), ld1 ld3),
+            Event::Heard { .. } => tell!(self, on, (at, event, world), ld1 ld3 shared),
             Event::Paused { .. } => tell!(self, on, (at, event, world), ld1),
             Event::Crashed { .. } => Ok(()),
             Event::Recovered { .. } => tell!(self, on, (at, event, world), jr2 jr1 tx1 tx6 evidence),

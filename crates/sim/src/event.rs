@@ -67,8 +67,8 @@ pub enum Event<'a> {
     Released { partition: u16, entry: Seq, effect: &'a Effect },
 
     // --- calls ---
-    /// The load manager was asked about a released call.
-    Asked { tx: TxId, call: CallRef, participant: u32, class: load::Class, deadline: Timestamp },
+    /// The load manager was asked about a released call. `may_join`: it may take another's answer.
+    Asked { tx: TxId, call: CallRef, participant: u32, class: load::Class, deadline: Timestamp, may_join: bool },
     /// The load manager lets it start, and it is sent. `limit` is what the participant declares now.
     Started {
         tx: TxId,
@@ -81,7 +81,7 @@ pub enum Event<'a> {
         in_flight: u32,
         limit: u32,
     },
-    /// The load manager gave it back: parked, withdrawn or expired. It never left.
+    /// The load manager gave it back: parked, withdrawn, expired, or answered by another's call. It never left.
     GivenBack { tx: TxId, call: CallRef, participant: u32 },
     /// It arrives at the participant, perhaps long after everybody stopped waiting. `running` counts the calls that
     /// the participant works on, this one included.

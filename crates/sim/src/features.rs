@@ -3,6 +3,10 @@
 //! Every seed draws its own subset of features and faults, and how strong each is. A fault that is always there hides
 //! bugs that need its absence. After Groce, Zhang, Eide, Chen and Regehr, "Swarm Testing" (ISSTA 2012).
 
+use std::time::Duration;
+
+use plan::{Participant, PathPattern, SharedRead};
+
 use crate::event::Fault;
 use crate::fixed::Rng;
 use crate::menu::SHAPES;
@@ -47,6 +51,8 @@ pub struct Features {
     pub(crate) wobbles: bool,
     /// Answers are told twice.
     pub(crate) echoes: bool,
+    /// Reads may be shared, with answers so old.
+    pub(crate) shares: Option<Duration>,
     pub(crate) duplicates: u32,
     pub(crate) waits: u32,
     pub(crate) tempers: Vec<Temper>,
@@ -113,6 +119,9 @@ impl Features {
         let evicts = on(rng, &mut names, "evictions", 1, 2);
         let tempers = tempers(rng, stormy, &mut names);
         let echoes = stormy && on(&mut Rng::named(seed, "echoes"), &mut names, "answers twice", 1, 4);
+        let shares = &mut Rng::named(seed, "shares");
+        let shares = on(shares, &mut names, "shared reads", 1, 3)
+            .then(|| Duration::from_millis(*shares.pick(&[0, 20, 500, 5_000])));
         Self {
             seed,
             partitions: rng.between(1, 3) as u16,
@@ -129,6 +138,7 @@ impl Features {
             learns,
             wobbles,
             echoes,
+            shares,
             duplicates: *rng.pick(&[0, 500, 3_000]),
             waits: *rng.pick(&[0, 5_000, 10_000]),
             tempers,
@@ -142,6 +152,17 @@ impl Features {
     fn timed(mut self) -> Self {
         self.storm_us = (self.gap_us * u64::from(self.submissions) * 3 / 2).clamp(3_000_000, 120_000_000);
         self
+    }
+
+    /// The participants as this world declares them at its beginning.
+    pub(crate) fn participants(&self) -> Vec<Participant> {
+        let mut all = crate::menu::participants().to_vec();
+        if let Some(max_age) = self.shares {
+            let paths = ["/*", "/contracts/*"].map(PathPattern::parse);
+            let reads = paths.into_iter().flatten().map(|path| SharedRead { path, max_age });
+            all.iter_mut().for_each(|participant| participant.shared_reads = reads.clone().collect());
+        }
+        all
     }
 
     pub fn names(&self) -> &[&'static str] {
@@ -182,6 +203,7 @@ impl Features {
             "learned limits" => less.learns = false,
             "clock wobbles" => less.wobbles = false,
             "answers twice" => less.echoes = false,
+            "shared reads" => less.shares = None,
             "evictions" => less.resident_max = usize::MAX,
             _ => {}
         }

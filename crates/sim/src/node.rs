@@ -13,12 +13,14 @@
 
 pub(crate) mod calls;
 pub(crate) mod checkpoint;
+pub(crate) mod handing;
 pub(crate) mod loading;
 pub(crate) mod release;
 pub(crate) mod turn;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use compact_str::CompactString;
 use journal::BatchHash;
@@ -30,6 +32,7 @@ use wire::EntryWriter;
 
 use crate::fixed::{Map, Rng};
 use calls::Calls;
+use handing::{Given, Handed};
 use loading::Loader;
 
 /// The partition's room in a process.
@@ -172,8 +175,11 @@ pub(crate) struct Node {
     next_token: u64,
     effects: Vec<Effect>,
     pub(crate) held_participants: Vec<bool>,
-    finished: Vec<(u64, load::Sample)>,
-    asked: Vec<(u64, load::Released)>,
+    finished: Vec<(u64, load::Sample, Option<Rc<Given>>)>,
+    asked: Vec<(u64, load::Released, Option<load::Share>)>,
+    /// Answers that the load manager keeps, by the call that they were given to.
+    kept: Map<u64, Rc<Given>>,
+    handed: Vec<Handed>,
     verdicts: Vec<load::Verdict>,
     parked_changed: bool,
     unparks: usize,
@@ -235,6 +241,8 @@ impl Node {
             held_participants: Vec::new(),
             finished: Vec::new(),
             asked: Vec::new(),
+            kept: Map::default(),
+            handed: Vec::new(),
             verdicts: Vec::new(),
             parked_changed: true,
             unparks: 0,

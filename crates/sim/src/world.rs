@@ -31,7 +31,6 @@ use crate::facts::{Facts, History, PATIENCE, tell_end};
 use crate::features::Features;
 use crate::fixed::Rng;
 use crate::ledger::Ledger;
-use crate::menu;
 use crate::node::checkpoint::Store;
 use crate::node::{Node, Note};
 use crate::outside::{Flight, Outside};
@@ -219,7 +218,7 @@ impl Outer {
 
 impl World {
     fn new(features: Features, orders: &Orders) -> Self {
-        let participants = menu::participants().to_vec();
+        let participants = features.participants();
         let tables = Tables::new(&features.dishes);
         let seed = features.seed;
         let people = People::new(&features, &tables, START, features.has(Fault::Burst));

@@ -5,7 +5,7 @@ use model::mutant::Mutant;
 use sim::mutants::{hunt, run_seed};
 
 /// With a checker that sees it.
-const SOON: [(Mutant, &str); 20] = [
+const SOON: [(Mutant, &str); 21] = [
     (Mutant::RestartMeansNotSent, "evidence"),
     (Mutant::TimeoutMeansRefused, "evidence"),
     (Mutant::EarlySignalForgotten, "path"),
@@ -26,6 +26,7 @@ const SOON: [(Mutant, &str); 20] = [
     (Mutant::BackoffForgotten, "LD-3"),
     (Mutant::OldestStarves, "LD-4"),
     (Mutant::PromiseNeverEnds, "conservation"),
+    (Mutant::AnswerKeptTooLong, "shared"),
 ];
 /// Twice what the slowest of them took when this was written, and a bit.
 const SEEDS_MAX: u64 = 60;

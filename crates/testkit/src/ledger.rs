@@ -403,6 +403,7 @@ participants:
             endpoint: None,
             priority: 1,
             progress: (0, 2),
+            share: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Closed enums as single bytes. A code, once released, means the same for ever.
 
 use model::{Direction, Outcome};
+use partition::SharedWay;
 use partition::branch::Status;
 use partition::transaction::{AttentionCause, LockState, Phase, Reason, TxOutcome};
 
@@ -32,6 +33,11 @@ impl Coded for Direction {
 impl Coded for Outcome {
     const WHAT: &'static str = "an outcome";
     const CODES: &'static [(u8, Self)] = &[(0, Self::Done), (1, Self::Refused), (2, Self::Failed), (3, Self::Unknown)];
+}
+
+impl Coded for SharedWay {
+    const WHAT: &'static str = "a way to another's answer";
+    const CODES: &'static [(u8, Self)] = &[(0, Self::Joined), (1, Self::Kept)];
 }
 
 impl Coded for Status {

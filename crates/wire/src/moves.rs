@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use model::mutant::{Mutant, is_planted};
-use model::{Timestamp, Value};
-use partition::Move;
+use model::{Timestamp, TxId, Value};
 use partition::transaction::{Act, Attempt, Attention, Cause, ReceivedSignal};
+use partition::{Move, Shared};
 
 use crate::code::Coded;
 use crate::primitive::{Bytes, Error, put_text, put_time, put_value, put_varint};
@@ -30,21 +30,36 @@ pub(crate) fn maybe_value(from: &mut Bytes<'_>) -> Result<Option<Arc<Value>>, Er
 
 pub(crate) fn put_attempt(out: &mut Vec<u8>, attempt: &Attempt, base: Timestamp) {
     put_varint(out, u64::from(attempt.step));
-    // Direction, outcome and whether it counted share a byte.
-    out.push(attempt.direction.code() | attempt.outcome.code() << 1 | u8::from(attempt.counted) << 3);
+    // Direction, outcome, whether it counted, and whether the answer was another's share a byte.
+    let flags = attempt.direction.code() | attempt.outcome.code() << 1 | u8::from(attempt.counted) << 3;
+    out.push(flags | u8::from(attempt.shared.is_some()) << 4);
     put_varint(out, u64::from(attempt.n));
     put_varint(out, u64::from(attempt.endpoint));
     put_time(out, attempt.started_at, base);
     put_varint(out, u64::from(attempt.took_us));
     put_varint(out, u64::from(attempt.status));
     put_text(out, &attempt.detail);
+    if let Some(shared) = attempt.shared.as_deref() {
+        out.push(shared.way.code());
+        out.extend_from_slice(&shared.tx.0.to_le_bytes());
+        put_varint(out, u64::from(shared.step));
+        put_varint(out, u64::from(shared.attempt));
+        put_varint(out, shared.age_us);
+    }
+}
+
+fn shared(from: &mut Bytes<'_>) -> Result<Shared, Error> {
+    const WHAT: &str = "whose answer it was";
+    let way = Coded::from_code(from.byte(WHAT)?)?;
+    let tx = from.take(16, WHAT)?.try_into().map(u128::from_le_bytes).map_err(|_| Error::Short { what: WHAT })?;
+    Ok(Shared { way, tx: TxId(tx), step: from.small(WHAT)?, attempt: from.small(WHAT)?, age_us: from.varint(WHAT)? })
 }
 
 pub(crate) fn attempt(from: &mut Bytes<'_>, base: Timestamp) -> Result<Attempt, Error> {
     const WHAT: &str = "an attempt";
     let step = from.small(WHAT)?;
     let flags = from.byte(WHAT)?;
-    if flags > 15 {
+    if flags > 31 {
         return Err(Error::Code { what: WHAT, code: u64::from(flags) });
     }
     Ok(Attempt {
@@ -58,6 +73,7 @@ pub(crate) fn attempt(from: &mut Bytes<'_>, base: Timestamp) -> Result<Attempt, 
         took_us: from.small(WHAT)?,
         status: from.small(WHAT)?,
         detail: from.text(WHAT)?,
+        shared: if flags & 16 != 0 { Some(Box::new(shared(from)?)) } else { None },
     })
 }
 

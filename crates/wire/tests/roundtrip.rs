@@ -10,7 +10,7 @@ use partition::entry::Begun;
 use partition::transaction::{
     Act, Attempt, Attention, AttentionCause, Cause, LockState, Phase, Reason, ReceivedSignal, TxOutcome,
 };
-use partition::{Entry, EntryKind, Move, Transaction};
+use partition::{Entry, EntryKind, Move, Shared, SharedWay, Transaction};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -91,9 +91,13 @@ fn cause() -> impl Strategy<Value = Cause> {
 fn attempt() -> impl Strategy<Value = Attempt> {
     let first = (step(), direction(), any::<u32>(), any::<u16>(), time());
     let outcomes = select(vec![Outcome::Done, Outcome::Refused, Outcome::Failed, Outcome::Unknown]);
-    let rest = (any::<u32>(), outcomes, any::<u16>(), any::<bool>(), text());
+    let ways = select(vec![SharedWay::Joined, SharedWay::Kept]);
+    let shared = (ways, any::<u128>(), step(), any::<u32>(), any::<u64>());
+    let shared =
+        shared.prop_map(|(way, tx, step, attempt, age_us)| Shared { way, tx: TxId(tx), step, attempt, age_us });
+    let rest = (any::<u32>(), outcomes, any::<u16>(), any::<bool>(), text(), option::of(shared));
     (first, rest).prop_map(
-        |((step, direction, n, endpoint, started_at), (took_us, outcome, status, counted, detail))| Attempt {
+        |((step, direction, n, endpoint, started_at), (took_us, outcome, status, counted, detail, shared))| Attempt {
             step,
             direction,
             n,
@@ -104,6 +108,7 @@ fn attempt() -> impl Strategy<Value = Attempt> {
             status,
             counted,
             detail,
+            shared: shared.map(Box::new),
         },
     )
 }

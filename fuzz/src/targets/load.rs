@@ -152,7 +152,7 @@ impl World {
             Decision::Start { endpoint } => self.started(&released, endpoint),
             Decision::Queued => assert_eq!(self.waiting.insert(call, released), None),
             Decision::Park { .. } => {}
-            Decision::Expired => self.expired(&released),
+            Decision::Expired | Decision::Answered { .. } => self.expired(&released),
         }
         Ok(())
     }
@@ -181,7 +181,7 @@ impl World {
                     self.started(&released, endpoint);
                 }
                 Verdict::Park { .. } => {}
-                Verdict::Expired { .. } => self.expired(&released),
+                Verdict::Expired { .. } | Verdict::Answered { .. } => self.expired(&released),
             }
         }
     }

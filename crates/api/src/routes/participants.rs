@@ -63,6 +63,8 @@ fn participant(report: &ParticipantReport, out: &mut Vec<u8>) {
         Some(known) => learned(known, &mut Object::begin(o.name("learned"))),
         None => drop(o.null("learned")),
     }
+    let mut avoided = Object::begin(o.name("avoided"));
+    avoided.number("joined", report.avoided_joined).number("kept", report.avoided_kept).end();
     o.text("explain", &report.explain).end();
 }
 

@@ -78,6 +78,7 @@ fn attempt(step: u16, outcome: Outcome, status: u16, started_us: u64, took_us: u
         status,
         counted: outcome != Outcome::Failed,
         detail: "".into(),
+        shared: None,
     }
 }
 
@@ -147,113 +148,116 @@ fn a_completed_one_in_full_masks_what_is_sensitive() {
         &plan,
         Detail::Full,
         &expect![[r#"
-        {
-          "id": "tx_0cn9wdtmg00000r0800000001a",
-          "definition": "top-up",
-          "version": 1,
-          "key": "subscriber/491701234567",
-          "idempotency_key": "order-7",
-          "state": "ended",
-          "outcome": "completed",
-          "reason": null,
-          "cause": null,
-          "waits_for": null,
-          "attention": null,
-          "began_at": "2026-11-23T12:03:41.000000Z",
-          "decided_at": "2026-11-23T12:03:41.012000Z",
-          "ended_at": "2026-11-23T12:03:41.017000Z",
-          "output": {
-            "balance_minor": 1750,
-            "charge_id": "ch_81"
-          },
-          "uncompensated": [],
-          "deadline": "2026-11-23T12:04:11.000000Z",
-          "priority": "normal",
-          "lock": "balance",
-          "cancel_wish": false,
-          "input": {
-            "amount_minor": 1000,
-            "card_token": "***",
-            "currency": "EUR",
-            "msisdn": "491701234567"
-          },
-          "steps": [
             {
-              "name": "charge",
-              "state": "done",
-              "participant": "payments",
-              "call_key": "0cn9wdtmg00000r0800000001a-0c0",
-              "optional": false,
-              "may_have_executed": true,
-              "by_hand": false,
-              "result": {
+              "id": "tx_0cn9wdtmg00000r0800000001a",
+              "definition": "top-up",
+              "version": 1,
+              "key": "subscriber/491701234567",
+              "idempotency_key": "order-7",
+              "state": "ended",
+              "outcome": "completed",
+              "reason": null,
+              "cause": null,
+              "waits_for": null,
+              "attention": null,
+              "began_at": "2026-11-23T12:03:41.000000Z",
+              "decided_at": "2026-11-23T12:03:41.012000Z",
+              "ended_at": "2026-11-23T12:03:41.017000Z",
+              "output": {
+                "balance_minor": 1750,
                 "charge_id": "ch_81"
               },
-              "attempts": [
+              "uncompensated": [],
+              "deadline": "2026-11-23T12:04:11.000000Z",
+              "priority": "normal",
+              "lock": "balance",
+              "cancel_wish": false,
+              "input": {
+                "amount_minor": 1000,
+                "card_token": "***",
+                "currency": "EUR",
+                "msisdn": "491701234567"
+              },
+              "steps": [
                 {
-                  "n": 1,
-                  "direction": "call",
-                  "endpoint": 0,
-                  "started_at": "2026-11-23T12:03:41.000800Z",
-                  "took_ms": 5.2,
-                  "outcome": "done",
-                  "status": 201,
-                  "counted": true,
-                  "detail": ""
-                }
-              ]
-            },
-            {
-              "name": "credit",
-              "state": "done",
-              "participant": "billing",
-              "call_key": "0cn9wdtmg00000r0800000001a-1c0",
-              "optional": false,
-              "may_have_executed": true,
-              "by_hand": false,
-              "result": null,
-              "attempts": [
+                  "name": "charge",
+                  "state": "done",
+                  "participant": "payments",
+                  "call_key": "0cn9wdtmg00000r0800000001a-0c0",
+                  "optional": false,
+                  "may_have_executed": true,
+                  "by_hand": false,
+                  "result": {
+                    "charge_id": "ch_81"
+                  },
+                  "attempts": [
+                    {
+                      "n": 1,
+                      "direction": "call",
+                      "endpoint": 0,
+                      "started_at": "2026-11-23T12:03:41.000800Z",
+                      "took_ms": 5.2,
+                      "outcome": "done",
+                      "status": 201,
+                      "counted": true,
+                      "detail": "",
+                      "answered_by": null
+                    }
+                  ]
+                },
                 {
-                  "n": 1,
-                  "direction": "call",
-                  "endpoint": 0,
-                  "started_at": "2026-11-23T12:03:41.006900Z",
-                  "took_ms": 4.7,
-                  "outcome": "done",
-                  "status": 200,
-                  "counted": true,
-                  "detail": ""
-                }
-              ]
-            },
-            {
-              "name": "notify",
-              "state": "done",
-              "participant": "sms",
-              "call_key": "0cn9wdtmg00000r0800000001a-2c0",
-              "optional": true,
-              "may_have_executed": true,
-              "by_hand": false,
-              "result": null,
-              "attempts": [
+                  "name": "credit",
+                  "state": "done",
+                  "participant": "billing",
+                  "call_key": "0cn9wdtmg00000r0800000001a-1c0",
+                  "optional": false,
+                  "may_have_executed": true,
+                  "by_hand": false,
+                  "result": null,
+                  "attempts": [
+                    {
+                      "n": 1,
+                      "direction": "call",
+                      "endpoint": 0,
+                      "started_at": "2026-11-23T12:03:41.006900Z",
+                      "took_ms": 4.7,
+                      "outcome": "done",
+                      "status": 200,
+                      "counted": true,
+                      "detail": "",
+                      "answered_by": null
+                    }
+                  ]
+                },
                 {
-                  "n": 1,
-                  "direction": "call",
-                  "endpoint": 0,
-                  "started_at": "2026-11-23T12:03:41.012400Z",
-                  "took_ms": 4.1,
-                  "outcome": "done",
-                  "status": 202,
-                  "counted": true,
-                  "detail": ""
+                  "name": "notify",
+                  "state": "done",
+                  "participant": "sms",
+                  "call_key": "0cn9wdtmg00000r0800000001a-2c0",
+                  "optional": true,
+                  "may_have_executed": true,
+                  "by_hand": false,
+                  "result": null,
+                  "attempts": [
+                    {
+                      "n": 1,
+                      "direction": "call",
+                      "endpoint": 0,
+                      "started_at": "2026-11-23T12:03:41.012400Z",
+                      "took_ms": 4.1,
+                      "outcome": "done",
+                      "status": 202,
+                      "counted": true,
+                      "detail": "",
+                      "answered_by": null
+                    }
+                  ]
                 }
-              ]
-            }
-          ],
-          "attempts_not_kept": 0,
-          "signals": [],
-          "acts": []
-        }"#]],
+              ],
+              "attempts_not_kept": 0,
+              "signals": [],
+              "acts": []
+            }"#]],
     );
 }
 
@@ -576,4 +580,23 @@ fn an_attempt_that_nobody_knows_the_end_of_has_no_endpoint() {
     };
     assert_eq!((of(0), of(2)), (0.into(), 2.into()));
     assert_eq!(of(partition::transaction::ENDPOINT_UNKNOWN), serde_json::Value::Null);
+}
+
+#[test]
+fn an_attempt_that_called_nobody_names_the_call_that_was_answered() {
+    let plan = saga("top-up.yaml");
+    let tx = begun(&plan).id;
+    let of = |shared: Option<partition::Shared>| {
+        let mut out = Vec::new();
+        let shared = shared.map(Box::new);
+        super::attempt(&Attempt { shared, ..attempt(0, Outcome::Done, 200, 0, 0) }, &mut out);
+        serde_json::from_slice::<serde_json::Value>(&out).unwrap_or_default()["answered_by"].take()
+    };
+    assert_eq!(of(None), serde_json::Value::Null);
+    for (way, word) in [(partition::SharedWay::Joined, "joined"), (partition::SharedWay::Kept, "kept")] {
+        let by = of(Some(partition::Shared { way, tx, step: 2, attempt: 3, age_us: 1_500 }));
+        let id = tx.to_string();
+        let expected = serde_json::json!({"way": word, "transaction": id, "step": 2, "attempt": 3, "age_ms": 1.5});
+        assert_eq!(by, expected);
+    }
 }

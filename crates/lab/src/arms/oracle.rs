@@ -49,6 +49,12 @@ pub(crate) struct Oracle {
     at_step: BTreeMap<TxId, usize>,
     arrivals: u64,
     limits: Vec<f64>,
+    /// By participant: for how long answers may be shared.
+    share_for: Vec<Option<Duration>>,
+    /// By question: the call whose answer serves, when it started, and whether it has come.
+    asked: BTreeMap<u64, (CallId, Timestamp, bool)>,
+    /// Calls that wait for the answer to a question of theirs.
+    sharing: BTreeMap<u64, Vec<Call>>,
 }
 
 impl Oracle {
@@ -63,7 +69,70 @@ impl Oracle {
             txs: BTreeMap::new(),
             at_step: BTreeMap::new(),
             arrivals: 0,
+            share_for: setup.participants.iter().map(|p| p.share_for).collect(),
+            asked: BTreeMap::new(),
+            sharing: BTreeMap::new(),
         }
+    }
+
+    /// The answer to this question is here, young enough, or is on its way: no call is made.
+    fn shares(&mut self, cx: &mut Cx<'_>, call: &Call) -> bool {
+        let (Some(key), Some(for_)) = (call.key, self.share_for[usize::from(call.participant)]) else { return false };
+        match self.asked.get(&key) {
+            Some((from, started, true)) if cx.now.since(*started) <= for_ => {
+                cx.acts.push(Act::Answer { call: call.id, from: *from });
+                self.served(call);
+                true
+            }
+            Some((_, _, false)) => {
+                self.sharing.entry(key).or_default().push(*call);
+                true
+            }
+            _ => {
+                self.asked.insert(key, (call.id, cx.now, false));
+                false
+            }
+        }
+    }
+
+    /// A step is over without a call of its own.
+    fn served(&mut self, call: &Call) {
+        let step = usize::from(call.step);
+        self.leave(call.tx, call.definition, step, step + 1);
+    }
+
+    /// A call is over: those that wait for its answer have it, or the first of them asks.
+    fn tell(&mut self, cx: &mut Cx<'_>, call: &Call, started: Option<Timestamp>) {
+        let Some(key) = call.key else { return };
+        if !matches!(self.asked.get(&key), Some((from, _, false)) if *from == call.id) {
+            return;
+        }
+        self.asked.remove(&key);
+        let waiting = self.sharing.remove(&key).unwrap_or_default();
+        match started {
+            Some(started) => {
+                self.asked.insert(key, (call.id, started, true));
+                for other in waiting {
+                    cx.acts.push(Act::Answer { call: other.id, from: call.id });
+                    self.served(&other);
+                }
+            }
+            None => {
+                for other in waiting {
+                    self.line_up(cx, &other);
+                }
+            }
+        }
+    }
+
+    fn line_up(&mut self, cx: &mut Cx<'_>, call: &Call) {
+        if self.shares(cx, call) {
+            return;
+        }
+        let must = u8::from(call.class == Class::Compensate);
+        let line = &mut self.lines[usize::from(call.participant)];
+        line.waiting.push((must, call.progress, call.priority, Reverse(call.deadline), Reverse(call.id)));
+        self.calls.insert(call.id, *call);
     }
 
     /// Begins what there is room for.
@@ -110,6 +179,7 @@ impl Oracle {
 
     fn drain(&mut self, cx: &mut Cx<'_>, truth: &Truth) {
         let now_s = cx.now.0 as f64 / 1e6;
+        let mut expired = Vec::new();
         for (p, line) in self.lines.iter_mut().enumerate() {
             let truth = &truth.participants[p];
             self.limits[p] = truth.knee_all;
@@ -121,7 +191,7 @@ impl Oracle {
             while let Some((_, _, _, Reverse(deadline), Reverse(id))) = line.waiting.peek().copied() {
                 if deadline <= cx.now {
                     line.waiting.pop();
-                    self.calls.remove(&id);
+                    expired.extend(self.calls.remove(&id));
                     cx.acts.push(Act::Expire(id));
                     continue;
                 }
@@ -138,6 +208,9 @@ impl Oracle {
                 line.tokens -= 1.0;
                 cx.acts.push(Act::Start { call: id, endpoint: endpoint as u16 });
             }
+        }
+        for call in expired {
+            self.tell(cx, &call, None);
         }
     }
 
@@ -175,10 +248,7 @@ impl Arm for Oracle {
     }
 
     fn released(&mut self, cx: &mut Cx<'_>, call: &Call) {
-        let must = u8::from(call.class == Class::Compensate);
-        let line = &mut self.lines[usize::from(call.participant)];
-        line.waiting.push((must, call.progress, call.priority, Reverse(call.deadline), Reverse(call.id)));
-        self.calls.insert(call.id, *call);
+        self.line_up(cx, call);
         self.turn(cx);
     }
 
@@ -189,6 +259,7 @@ impl Arm for Oracle {
             let step = usize::from(call.step);
             self.leave(call.tx, call.definition, step, step + 1);
         }
+        self.tell(cx, call, (ended.outcome == Outcome::Done).then_some(ended.started));
         self.turn(cx);
     }
 

@@ -7,7 +7,9 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use load::{CallRef, Decision, Evidence, Learn, LoadManager, ParticipantSpec, Released, Sample, State, Verdict, Wants};
+use load::{
+    CallRef, Decision, Evidence, Learn, LoadManager, ParticipantSpec, Released, Sample, Share, State, Verdict, Wants,
+};
 use model::Timestamp;
 
 use crate::arm::{Act, Arm, Backoff, Call, Cx, Ended, Outcome, Retry};
@@ -18,6 +20,8 @@ use crate::world::ArmSetup;
 const UNPARK: Duration = Duration::from_millis(5);
 const EXPIRE_EVERY: Duration = Duration::from_millis(100);
 const SHUFFLE_AMONG: usize = 256;
+/// A record of a register.
+const ANSWER_BYTES: usize = 1_024;
 
 /// What is done to it, to see whether the suite would notice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +37,8 @@ pub(crate) enum Mutant {
     Still,
     /// Each call ends, for the learner, as one of the first few did.
     Shuffled,
+    /// Every read is a call, also where answers may be shared.
+    Alone,
 }
 
 #[derive(Debug)]
@@ -40,6 +46,8 @@ pub(crate) struct Tidegate {
     manager: LoadManager,
     node: u16,
     mutant: Mutant,
+    /// By participant: for how long answers may be shared.
+    share_for: Vec<Option<Duration>>,
     parked: Vec<VecDeque<Call>>,
     /// Asked for, and on their way.
     coming: VecDeque<(Timestamp, Call)>,
@@ -59,7 +67,7 @@ impl Tidegate {
         let mut manager = LoadManager::new();
         for (n, declared) in setup.participants.iter().enumerate() {
             let pinned_in_flight = match mutant {
-                Mutant::None | Mutant::Still | Mutant::Shuffled => None,
+                Mutant::None | Mutant::Still | Mutant::Shuffled | Mutant::Alone => None,
                 Mutant::Frozen => Some(declared.initial_limit),
                 Mutant::AlwaysMax => Some(declared.max_in_flight),
                 Mutant::AlwaysMin => Some(1),
@@ -83,6 +91,7 @@ impl Tidegate {
             manager,
             node: setup.node,
             mutant,
+            share_for: setup.participants.iter().map(|p| p.share_for).collect(),
             parked: vec![VecDeque::new(); setup.participants.len()],
             coming: VecDeque::new(),
             waiting: HashMap::new(),
@@ -121,14 +130,25 @@ impl Tidegate {
             route: self.route(cx, call),
             ..Released::default()
         };
-        match self.manager.release(cx.now, released) {
+        let decision = match self.share_of(call) {
+            None => self.manager.release(cx.now, released),
+            Some(share) => self.manager.release_shared(cx.now, released, share),
+        };
+        match decision {
             Decision::Start { endpoint } => cx.acts.push(Act::Start { call: call.id, endpoint }),
+            Decision::Answered { by, .. } => cx.acts.push(Act::Answer { call: call.id, from: by.token as u32 }),
             Decision::Queued => {
                 self.waiting.insert(call.id, *call);
             }
             Decision::Park { .. } => self.park(call),
             Decision::Expired => cx.acts.push(Act::Expire(call.id)),
         }
+    }
+
+    /// As the engine: the first attempt may take another's answer, a repeat asks for itself.
+    fn share_of(&self, call: &Call) -> Option<Share> {
+        let max_age = self.share_for[usize::from(call.participant)].filter(|_| self.mutant != Mutant::Alone)?;
+        Some(Share { identity: u128::from(call.key?), max_age, may_join: call.attempt == 1 })
     }
 
     fn park(&mut self, call: &Call) {
@@ -145,6 +165,7 @@ impl Tidegate {
                 Verdict::Start { endpoint, .. } => cx.acts.push(Act::Start { call: id, endpoint }),
                 Verdict::Park { .. } => self.park(&call),
                 Verdict::Expired { .. } => cx.acts.push(Act::Expire(id)),
+                Verdict::Answered { by, .. } => cx.acts.push(Act::Answer { call: id, from: by.token as u32 }),
             }
         }
     }
@@ -198,7 +219,13 @@ impl Arm for Tidegate {
         };
         let sample = self.sample(cx.dice, call.participant, Sample { took: ended.rtt, evidence, ..Sample::default() });
         let name = CallRef { worker: self.node, token: u64::from(call.id) };
-        self.manager.finish(cx.now, name, sample, &mut self.verdicts);
+        // Only a yes is handed on: what another call's no would mean is not modelled.
+        if ended.outcome == Outcome::Done && call.key.is_some() {
+            self.manager.finish_shared(cx.now, name, sample, ANSWER_BYTES, &mut self.verdicts);
+            self.manager.take_dropped();
+        } else {
+            self.manager.finish(cx.now, name, sample, &mut self.verdicts);
+        }
         self.say(cx);
     }
 

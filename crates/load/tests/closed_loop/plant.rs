@@ -274,7 +274,7 @@ impl World {
                 self.parked.push_back(released);
                 self.load.set_parked(0, self.parked.len() as u64);
             }
-            Decision::Expired => self.lose(released.call.token),
+            Decision::Expired | Decision::Answered { .. } => self.lose(released.call.token),
         }
     }
 
@@ -291,7 +291,7 @@ impl World {
                     self.parked.push_back(self.live[&token].released);
                     self.load.set_parked(0, self.parked.len() as u64);
                 }
-                Verdict::Expired { .. } => self.lose(token),
+                Verdict::Expired { .. } | Verdict::Answered { .. } => self.lose(token),
             }
         }
     }

@@ -34,6 +34,7 @@ impl Decider<'_> {
     fn late(&mut self, call: CallRef, sample: &Sample) -> Result<(), Rejected> {
         let Some(state) = self.tx.steps.get(usize::from(call.step)) else { return Err(Rejected::NoSuchStep) };
         let tells = call.direction == Direction::Call
+            && sample.shared.is_none()
             && call.round == state.round
             && call.attempt <= state.attempts
             && matches!(state.status, Status::Active | Status::Pending | Status::Refused | Status::Failed)
@@ -65,7 +66,20 @@ impl Decider<'_> {
             status: verdict.status,
             counted,
             detail: verdict.detail.clone(),
+            shared: sample.shared.map(Box::new),
         })
+    }
+
+    /// Another call's answer is taken if it says yes or no to this step, by its own rules, and has what the plan reads.
+    /// Whatever else it is would judge an attempt that was never made.
+    fn does(&self, step: StepIndex, verdict: &Verdict, lacks: bool) -> bool {
+        let may = self.tx.steps[usize::from(step)].may_have_executed;
+        match verdict.kind {
+            Kind::Done => !may && !lacks,
+            Kind::Refused => !may,
+            Kind::Unknown => is_planted(Mutant::LeadFailsJoiners),
+            _ => false,
+        }
     }
 
     fn forward_answered(&mut self, step: StepIndex, sample: &Sample) -> Result<(), Rejected> {
@@ -89,6 +103,9 @@ impl Decider<'_> {
                     missing = Some(what);
                 }
             }
+        }
+        if sample.shared.is_some() && !self.does(step, &verdict, missing.is_some()) {
+            return Err(Rejected::AskYourself);
         }
         let mut counted = verdict.kind.counts() || definition.optional;
         counted |= is_planted(Mutant::OutageBurnsAttempts);
@@ -296,6 +313,9 @@ impl Decider<'_> {
         let Undo::Call { answers, .. } = &self.step(step).compensate else {
             return Err(Rejected::Illegal("there is nothing to undo".into()));
         };
+        if sample.shared.is_some() {
+            return Err(Rejected::AskYourself);
+        }
         let found = self.participant_of(step, Direction::Compensate);
         let rules = [answers.as_slice(), found.map_or(&[][..], |(_, p)| p.answers.as_slice())];
         let verdict = self.classify(&sample.evidence, rules);

@@ -110,6 +110,7 @@ impl Decider<'_> {
                 started_at: self.at,
                 took: std::time::Duration::ZERO,
                 evidence: Evidence::Interrupted,
+                shared: None,
             };
             self.answered(call, &sample)?;
             if self.tx.phase == Phase::Ended {

@@ -16,7 +16,7 @@ use definition::{Known, SourceFile, check};
 use plan::{Participant, Saga};
 
 /// `pay`: keys for a day · `bill`: keys for an hour, at the endpoint · `crm`: no keys · `hlr`: no keys, settles at
-/// once · `tomb`: an undo blocks a later do.
+/// once · `tomb`: an undo blocks a later do · `book`: as `hlr`, and the answers to `GET /look` may serve others.
 pub(crate) const PARTICIPANTS: &str = r#"
 apiVersion: tidegate/v1
 kind: Participants
@@ -67,6 +67,16 @@ participants:
     retry: {attempts: 2, backoff: 1s, max_backoff: 8s}
     answers: &ANSWERS
     limits: {max_in_flight: 10}
+  - name: book
+    connector: http
+    endpoints: ["http://book.example"]
+    idempotency: none
+    settles_within: 0s
+    timeout: 1s
+    retry: {attempts: 2, backoff: 1s, max_backoff: 4s}
+    answers: &ANSWERS
+    limits: {max_in_flight: 10}
+    shared_reads: [{method: GET, path: /look, max_age: 5s}]
 "#;
 
 /// Declared by every participant: what the table of LANGUAGE would judge otherwise.

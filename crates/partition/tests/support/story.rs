@@ -5,6 +5,7 @@
 //! [NAME.]STEP: ANSWER        the outstanding call of a step is answered
 //! undo [NAME.]STEP: ANSWER   the outstanding undo is
 //! late [NAME.]STEP#N: ANSWER the attempt N is, again or too late
+//! shared STEP: ANSWER        it is handed the answer of another call
 //! pass 5s                    time passes; what is due happens at its time
 //! sleep 5s                   time passes and nobody looks; what is due happens at the next `pass`
 //! hold P, free P, gone P, back P    a participant is held, has room, is not declared, is declared again
@@ -24,10 +25,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use expect_test::Expect;
-use model::{Direction, Seq};
+use model::{Direction, Seq, TxId};
 use partition::branch::{Branch, Status};
 use partition::transaction::{Phase, TxOutcome};
-use partition::{Body, CallRef, Command, Evidence, Operator, Sample, Signal, Transaction};
+use partition::{Body, CallRef, Command, Evidence, Operator, Sample, Shared, SharedWay, Signal, Transaction};
 
 use super::ledger::{Fate, Tells};
 use super::saga::{participants, saga};
@@ -216,7 +217,20 @@ fn answered(world: &mut World, what: &str, answer: &str) -> Result<(), partition
         started_at: world.now,
         took: Duration::from_millis(5),
         evidence: evidence.clone(),
+        shared: None,
     };
+    if let Some(step) = what.strip_prefix("shared ") {
+        let call = outstanding(world, step);
+        let shared = Some(Shared { way: SharedWay::Joined, tx: TxId(7), step: 1, attempt: 2, age_us: 300 });
+        let sample = Sample { shared, ..sample(1) };
+        let place = world.flying.iter().position(|f| f.call == call).expect("flying");
+        let flown = world.flying.remove(place);
+        let result = world.propose(Command::Answered { call, sample });
+        if result.is_err() {
+            world.flying.insert(place, flown);
+        }
+        return result.map(|_| ());
+    }
     if let Some(late) = what.strip_prefix("late ") {
         let (step, attempt) = late.split_once('#').expect("STEP#N");
         let tx = *world.names.keys().next().expect("a transaction");
@@ -299,7 +313,12 @@ fn state(world: &World, tx: &Transaction) -> String {
             Branch::Quiet { until } => format!("/quiet {}ms", until.since(world.now).as_millis()),
             Branch::Attention => "/attention".into(),
         };
-        let may = if state.may_have_executed && state.status != Status::Done { " (may)" } else { "" };
+        let may = match state.status {
+            Status::Done if !state.may_have_executed => " (by another's)",
+            Status::Done => "",
+            _ if state.may_have_executed => " (may)",
+            _ => "",
+        };
         let hand = if state.by_hand { " by hand" } else { "" };
         words.push(format!("{} {status}{branch}{may}{hand}", step.name));
     }

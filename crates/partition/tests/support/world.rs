@@ -254,7 +254,12 @@ impl World {
                     endpoint: out.endpoint.unwrap_or((out.call.attempt % 2) as u16),
                 });
                 let pinned = out.endpoint.map_or_else(String::new, |e| format!("@{e}"));
-                self.said.push(format!("{word}#{}{pinned}", out.call.attempt));
+                let shares = match out.share {
+                    None => "",
+                    Some(share) if share.may_join => " may share",
+                    Some(_) => " may be shared",
+                };
+                self.said.push(format!("{word}#{}{pinned}{shares}", out.call.attempt));
             }
             Effect::Withdraw(call) => {
                 self.said.push(format!("withdraw {}", self.word(call)));

@@ -4,6 +4,8 @@ use hashbrown::HashMap;
 use model::Timestamp;
 use partition::{CallRef, OutgoingCall};
 
+use crate::given::Lead;
+
 /// One call that the load manager or the connector has.
 pub(crate) struct CallSlot {
     /// Place of its partition among the worker's hosts.
@@ -12,6 +14,8 @@ pub(crate) struct CallSlot {
     pub(crate) started_at: Timestamp,
     /// Until it starts.
     pub(crate) outgoing: Option<Box<OutgoingCall>>,
+    /// From its start, if its answer may serve others.
+    pub(crate) lead: Option<Box<Lead>>,
 }
 
 /// A slab with generations: a token is never taken for a later call in the same place.

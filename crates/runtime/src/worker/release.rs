@@ -14,9 +14,11 @@ use store::history::Record;
 
 use super::Worker;
 use super::calls::CallSlot;
+use super::handing::Handing;
 use super::host::ParkedCall;
 use super::turn::RETRY_SOON;
 use crate::answer::{Answer, Until};
+use crate::given::Lead;
 use crate::idempotency;
 use crate::inbox::{Note, Responder, Waiter};
 use crate::numbers::{add, bump, subtract};
@@ -96,7 +98,20 @@ impl Worker {
     }
 
     fn ask_load(&mut self, host: usize, outgoing: Box<OutgoingCall>, now: Timestamp) {
-        let participant = outgoing.participant;
+        let released = self.released(host, &outgoing);
+        let share = outgoing.share.map(|share| load::Share {
+            identity: outgoing.request.identity(outgoing.participant),
+            max_age: share.max_age,
+            may_join: share.may_join,
+        });
+        let call = outgoing.call;
+        let slot = CallSlot { host, call, started_at: now, outgoing: Some(outgoing), lead: None };
+        let token = self.calls.add(slot);
+        self.asked.push((token, released, share));
+    }
+
+    /// What the load manager hears of a call.
+    pub(crate) fn released(&mut self, host: usize, outgoing: &OutgoingCall) -> Released {
         let class = match (outgoing.call.direction, outgoing.deadline) {
             (Direction::Compensate, _) => Class::Compensate,
             (Direction::Call, Timestamp::NEVER) if outgoing.progress.0 > 0 => Class::AfterPivot,
@@ -104,19 +119,16 @@ impl Worker {
             _ => Class::First,
         };
         let (done, all) = outgoing.progress;
-        let released = Released {
+        Released {
             call: load::CallRef { worker: self.index as u16, token: 0 },
-            participant,
+            participant: outgoing.participant,
             pinned_endpoint: outgoing.endpoint,
             priority: outgoing.priority,
             deadline: outgoing.deadline,
             class,
             progress: (u32::from(done) * 255 / u32::from(all.max(1))) as u8,
-            ..self.whose(host, &outgoing)
-        };
-        let call = outgoing.call;
-        let token = self.calls.add(CallSlot { host, call, started_at: now, outgoing: Some(outgoing) });
-        self.asked.push((token, released));
+            ..self.whose(host, outgoing)
+        }
     }
 
     /// What kind of call it is, whose, and what its transaction needs after it.
@@ -155,11 +167,21 @@ impl Worker {
         let mut wants = Vec::new();
         let mut mine = std::mem::take(&mut self.starting);
         let mut parks = Vec::new();
+        let mut handing = Handing::default();
         {
             let mut load = self.shared.load.lock();
             let worker = self.index as u16;
-            for (token, sample) in self.finished.drain(..) {
-                load.finish(now, load::CallRef { worker, token }, sample, &mut verdicts);
+            for (token, sample, answer) in self.finished.drain(..) {
+                let call = load::CallRef { worker, token };
+                match answer {
+                    None => load.finish(now, call, sample, &mut verdicts),
+                    Some(answer) => {
+                        if load.finish_shared(now, call, sample, answer.bytes, &mut verdicts) {
+                            self.shared.kept_answers.keep(call, Arc::clone(&answer));
+                        }
+                        handing.given(call, answer);
+                    }
+                }
             }
             if !self.parked_change.is_empty() {
                 let mut parked = self.shared.parked_calls.lock();
@@ -169,11 +191,16 @@ impl Worker {
                     load.set_parked(participant, *count);
                 }
             }
-            for (token, mut released) in self.asked.drain(..) {
+            for (token, mut released, share) in self.asked.drain(..) {
                 released.call.token = token;
-                match load.release(now, released) {
+                let decision = match share {
+                    None => load.release(now, released),
+                    Some(share) => load.release_shared(now, released, share),
+                };
+                match decision {
                     Decision::Start { endpoint } => mine.push((token, endpoint)),
                     Decision::Queued => self.calls.waits(token),
+                    Decision::Answered { by, age } => handing.hand(released.call, by, age, &self.shared.kept_answers),
                     // Past its deadline: provably not started; the deadline's own timer decides.
                     Decision::Park { .. } | Decision::Expired => parks.push(token),
                 }
@@ -181,10 +208,12 @@ impl Worker {
             if load.next_wake(now).is_some_and(|at| at <= now) {
                 load.tick(now, &mut verdicts, &mut wants);
             }
+            handing.take_from(&mut verdicts, &self.shared.kept_answers);
+            self.shared.kept_answers.drop_all(load.take_dropped());
             self.held_participants.clear();
             self.held_participants.extend((0..self.tables.participants.len() as u32).map(|p| load.would_park(p)));
         }
-        busy |= !verdicts.is_empty() || !wants.is_empty();
+        busy |= !verdicts.is_empty() || !wants.is_empty() || !handing.is_empty();
         let mut elsewhere: Vec<Vec<Verdict>> = Vec::new();
         for verdict in verdicts.drain(..) {
             let worker = usize::from(verdict.call().worker);
@@ -196,6 +225,7 @@ impl Worker {
             match verdict {
                 Verdict::Start { call, endpoint, .. } => mine.push((call.token, endpoint)),
                 Verdict::Park { call, .. } | Verdict::Expired { call, .. } => parks.push(call.token),
+                Verdict::Answered { call, .. } => self.ask_itself(call.token),
             }
         }
         self.verdicts = verdicts;
@@ -211,6 +241,7 @@ impl Worker {
         for token in parks {
             self.park_token(token, now);
         }
+        self.hand_out(handing, now);
         for want in wants {
             let others = self.shared.inboxes.len() - 1;
             self.unpark(want.participant, want.count, others, now);
@@ -224,6 +255,8 @@ impl Worker {
             match verdict {
                 Verdict::Start { call, endpoint, .. } => self.start_call(call.token, endpoint, now),
                 Verdict::Park { call, .. } | Verdict::Expired { call, .. } => self.park_token(call.token, now),
+                // The answer is not with it.
+                Verdict::Answered { call, .. } => self.ask_itself(call.token),
             }
         }
     }
@@ -239,6 +272,7 @@ impl Worker {
         let Some(slot) = self.calls.get_mut(token) else { return };
         let Some(outgoing) = slot.outgoing.take() else { return };
         slot.started_at = now;
+        slot.lead = outgoing.share.is_some().then(|| Box::new(Lead::of(&outgoing)));
         if outgoing.deadline <= now {
             bump(&self.shared.numbers.late_starts);
             tracing::error!(tx = outgoing.call.tx, step = outgoing.call.step, "LD-2: a call starts after its deadline");
@@ -273,10 +307,10 @@ impl Worker {
     /// Nobody waits for a call: taken back if it has not started; else its answer still counts.
     fn withdraw(&mut self, host: usize, call: CallRef, now: Timestamp) {
         // It may not have reached the load manager yet.
-        if let Some(place) = self.asked.iter().position(|(token, _)| {
+        if let Some(place) = self.asked.iter().position(|(token, ..)| {
             self.calls.get_mut(*token).is_some_and(|slot| slot.host == host && slot.call == call)
         }) {
-            let (token, _) = self.asked.swap_remove(place);
+            let (token, ..) = self.asked.swap_remove(place);
             return self.park_token(token, now);
         }
         let Some(token) = self.calls.waiting(host, call) else { return };

@@ -1,5 +1,6 @@
 //! One turn: answers, then what must end, then new work, then time; and the hand-over to the journal.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use compact_str::CompactString;
@@ -13,6 +14,7 @@ use super::host::Host;
 use super::look::Search;
 use super::release::Held;
 use super::{BEGINS_PER_TURN, PARTS_UNDER_WAY_MAX, UnderWay, Worker};
+use crate::given::GivenAnswer;
 use crate::inbox::{Note, Waiter};
 use crate::numbers::{add, bump, subtract};
 use crate::prepare::Prepared;
@@ -117,9 +119,11 @@ impl Worker {
         };
         let (evidence, for_load) = evidence(answer.reply);
         let took = answer.took;
-        self.finish(answer.token.0, LoadSample { took, evidence: for_load, quota });
+        let endpoint = answer.endpoint.0;
+        let lead = slot.lead.and_then(|lead| GivenAnswer::of(*lead, slot.call, endpoint, &evidence, for_load));
+        self.finish(answer.token.0, LoadSample { took, evidence: for_load, quota }, lead.map(Arc::new));
         let started_at = slot.started_at;
-        let sample = Sample { endpoint: answer.endpoint.0, started_at, took, evidence };
+        let sample = Sample { endpoint, started_at, took, evidence, shared: None };
         // A late answer changes nothing; whatever else is rejected here has been told to nobody.
         if let Err(Rejected::Illegal(why)) = self.propose(slot.host, Command::Answered { call: slot.call, sample }, now)
         {
@@ -132,6 +136,7 @@ impl Worker {
             Note::Begin(prepared, waiter) => self.take_begin(*prepared, waiter, now),
             Note::Committed(committed) => self.committed(committed, now),
             Note::Verdicts(verdicts) => self.take_verdicts(verdicts, now),
+            Note::Handed(handed) => handed.into_iter().for_each(|one| self.take_handed(one, now)),
             Note::Unpark { participant, count, workers_left } => self.unpark(participant, count, workers_left, now),
             Note::CheckpointDone { partition, seq, result } => self.checkpoint_done(partition, seq, result),
             Note::Look { tx, waiter } => self.look(tx, waiter),
@@ -339,7 +344,7 @@ impl Worker {
             let is_first = self.learned_saved == Timestamp::ZERO;
             self.learned_saved = now;
             if !is_first {
-                let shared = std::sync::Arc::clone(&self.shared);
+                let shared = Arc::clone(&self.shared);
                 tokio::task::spawn_blocking(move || crate::steering::keep(&shared));
             }
         }
@@ -563,7 +568,7 @@ impl Worker {
         self.release(under_way.held, now);
     }
 
-    fn finish(&mut self, token: u64, sample: LoadSample) {
+    fn finish(&mut self, token: u64, sample: LoadSample, answer: Option<Arc<GivenAnswer>>) {
         let numbers = &self.shared.numbers;
         bump(match sample.evidence {
             LoadEvidence::Done => &numbers.calls_done,
@@ -573,7 +578,7 @@ impl Worker {
             }
             LoadEvidence::Unknown | LoadEvidence::Cancelled => &numbers.calls_unknown,
         });
-        self.finished.push((token, sample));
+        self.finished.push((token, sample, answer));
     }
 }
 

@@ -67,7 +67,7 @@ impl Judged {
                     }
                     if attempt.direction == Direction::Call {
                         let bit = 1 << (attempt.step & 63);
-                        if matches!(attempt.outcome, Outcome::Done | Outcome::Unknown) {
+                        if attempt.shared.is_none() && matches!(attempt.outcome, Outcome::Done | Outcome::Unknown) {
                             may |= bit;
                         }
                         if *proves_not_executed {
@@ -78,6 +78,8 @@ impl Judged {
                 }
                 Move::LateDone { step, .. } => may |= 1 << (step & 63),
                 Move::Settle { step, status, by_hand, .. } => match status {
+                    // What was answered by another's call did nothing.
+                    Status::Done if !by_hand && d.after.is_answered_by_another(*step) => {}
                     Status::Done => may |= 1 << (step & 63),
                     Status::Compensated | Status::Skipped => may &= !(1 << (step & 63)),
                     Status::Refused if *by_hand => may &= !(1 << (step & 63)),

@@ -77,6 +77,8 @@ impl Checker for Turns {
             }
             // Repeats wait for their budget as well: no order is promised between them and the others.
             Event::Asked { class: load::Class::Retry, .. } => Ok(()),
+            // It may wait for a call instead of its turn.
+            Event::Asked { may_join: true, .. } => Ok(()),
             Event::Asked { tx, call, participant, .. } => {
                 let place = *participant as usize;
                 if self.queues.len() <= place {

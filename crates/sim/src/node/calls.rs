@@ -2,6 +2,7 @@
 
 use partition::{CallRef, OutgoingCall};
 
+use super::handing::Lead;
 use crate::fixed::Map;
 
 /// One call that the load manager or the network has.
@@ -12,6 +13,8 @@ pub(crate) struct Slot {
     pub(crate) started_at: model::Timestamp,
     /// Until it starts.
     pub(crate) outgoing: Option<Box<OutgoingCall>>,
+    /// From its start, if its answer may serve others.
+    pub(crate) lead: Option<Lead>,
 }
 
 /// See the head of this file.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use load::{
-    CallRef, Decision, Learn, LoadManager, ParkReason, ParticipantSpec, Released, Sample, Verdict, Wants, Which,
+    CallRef, Decision, Learn, LoadManager, ParkReason, ParticipantSpec, Released, Sample, Share, Verdict, Wants, Which,
     Withdraw,
 };
 use model::Timestamp;
@@ -86,6 +86,36 @@ impl Loader {
         match self {
             Self::Real(load) => load.release(now, released),
             Self::Lying(liar) => liar.release(now, released),
+        }
+    }
+
+    /// The liar shares nothing.
+    pub(crate) fn release_shared(&mut self, now: Timestamp, released: Released, share: Share) -> Decision {
+        match self {
+            Self::Real(load) => load.release_shared(now, released, share),
+            Self::Lying(liar) => liar.release(now, released),
+        }
+    }
+
+    pub(crate) fn finish_shared(
+        &mut self,
+        now: Timestamp,
+        call: CallRef,
+        sample: Sample,
+        bytes: usize,
+        out: &mut Vec<Verdict>,
+    ) -> bool {
+        if let Self::Real(load) = self {
+            return load.finish_shared(now, call, sample, bytes, out);
+        }
+        self.finish(now, call, sample, out);
+        false
+    }
+
+    pub(crate) fn take_dropped(&mut self) -> Vec<CallRef> {
+        match self {
+            Self::Real(load) => load.take_dropped().collect(),
+            Self::Lying(_) => Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use model::{Direction, Seq, Timestamp, TxId};
 use partition::{CallRef, Command, Effect, OutgoingCall, Transaction};
 
 use super::calls::Slot;
+use super::handing::{Lead, share_of};
 use super::{Held, Node};
 use crate::event::Event;
 use crate::world::{Outer, tell};
@@ -70,42 +71,37 @@ impl Node {
 
     fn ask_load(&mut self, out: &mut Outer, host: usize, outgoing: Box<OutgoingCall>, now: Timestamp) {
         let participant = outgoing.participant;
-        let class = match (outgoing.call.direction, outgoing.deadline) {
-            (Direction::Compensate, _) => Class::Compensate,
-            (Direction::Call, Timestamp::NEVER) if outgoing.progress.0 > 0 => Class::AfterPivot,
-            _ if outgoing.call.attempt > 1 => Class::Retry,
-            _ => Class::First,
-        };
-        let (done, all) = outgoing.progress;
-        let released = Released {
-            call: load::CallRef { worker: 0, token: 0 },
+        let released = released(&outgoing);
+        let share = share_of(&outgoing, true);
+        let event = Event::Asked {
+            tx: outgoing.key.tx,
+            call: outgoing.call,
             participant,
-            pinned_endpoint: outgoing.endpoint,
-            priority: outgoing.priority,
+            class: released.class,
             deadline: outgoing.deadline,
-            class,
-            progress: (u32::from(done) * 255 / u32::from(all.max(1))) as u8,
-            ..Released::default()
+            may_join: share.is_some_and(|share| share.may_join),
         };
-        let event =
-            Event::Asked { tx: outgoing.key.tx, call: outgoing.call, participant, class, deadline: outgoing.deadline };
         tell(&mut out.watch, &out.facts, Some(self), &event);
         let call = outgoing.call;
-        let token = self.calls.add(Slot { host, call, participant, started_at: now, outgoing: Some(outgoing) });
-        self.asked.push((token, released));
+        let slot = Slot { host, call, participant, started_at: now, outgoing: Some(outgoing), lead: None };
+        let token = self.calls.add(slot);
+        self.asked.push((token, released, share));
     }
 
     /// One exchange with the load manager for everything that has gathered.
     pub(crate) fn exchange_with_load(&mut self, out: &mut Outer, now: Timestamp) {
-        let mut verdicts = std::mem::take(&mut self.verdicts);
         let mut wants = Vec::new();
         let mut mine = Vec::new();
         let mut parks = Vec::new();
         let mut finished = std::mem::take(&mut self.finished);
-        for (token, sample) in finished.drain(..) {
-            self.load.finish(now, load::CallRef { worker: 0, token }, sample, &mut verdicts);
+        for (token, sample, answer) in finished.drain(..) {
+            match answer {
+                None => self.load.finish(now, load::CallRef { worker: 0, token }, sample, &mut self.verdicts),
+                Some(answer) => self.finish_shared(now, token, sample, &answer),
+            }
         }
         self.finished = finished;
+        let mut verdicts = std::mem::take(&mut self.verdicts);
         if self.parked_changed {
             self.parked_changed = false;
             for participant in 0..out.facts.participants.len() as u32 {
@@ -114,11 +110,16 @@ impl Node {
             }
         }
         let mut asked = std::mem::take(&mut self.asked);
-        for (token, mut released) in asked.drain(..) {
+        for (token, mut released, share) in asked.drain(..) {
             released.call.token = token;
-            match self.load.release(now, released) {
+            let decision = match share {
+                None => self.load.release(now, released),
+                Some(share) => self.load.release_shared(now, released, share),
+            };
+            match decision {
                 Decision::Start { endpoint } => mine.push((token, endpoint)),
                 Decision::Queued => {}
+                Decision::Answered { by, age } => self.hand_kept(token, by, age),
                 // Past its deadline: provably not started; the deadline's own timer decides.
                 Decision::Park { .. } | Decision::Expired => parks.push(token),
             }
@@ -136,6 +137,7 @@ impl Node {
             match verdict {
                 Verdict::Start { call, endpoint, .. } => mine.push((call.token, endpoint)),
                 Verdict::Park { call, .. } | Verdict::Expired { call, .. } => parks.push(call.token),
+                Verdict::Answered { call, by, age, .. } => self.hand_kept(call.token, by, age),
             }
         }
         self.verdicts = verdicts;
@@ -148,6 +150,7 @@ impl Node {
         for token in parks {
             self.park_token(out, token, now);
         }
+        self.hand_out(out, now);
         for want in wants {
             self.unpark(out, want.participant, want.count, now);
         }
@@ -171,6 +174,7 @@ impl Node {
         let Some(slot) = self.calls.get_mut(token) else { return };
         let Some(outgoing) = slot.outgoing.take() else { return };
         slot.started_at = now;
+        slot.lead = outgoing.share.is_some().then(|| Lead::of(&outgoing));
         let participant = outgoing.participant;
         let event = Event::Started {
             tx: outgoing.key.tx,
@@ -190,7 +194,7 @@ impl Node {
     /// Nobody waits for a call: taken back if it has not started; else its answer still counts.
     fn withdraw(&mut self, out: &mut Outer, host: usize, call: CallRef, now: Timestamp) {
         let Some(token) = self.calls.waiting(host, call) else { return };
-        if let Some(place) = self.asked.iter().position(|(asked, _)| *asked == token) {
+        if let Some(place) = self.asked.iter().position(|(asked, ..)| *asked == token) {
             self.asked.remove(place);
             return self.park_token(out, token, now);
         }
@@ -270,5 +274,26 @@ impl Node {
         {
             tell(&mut out.watch, &out.facts, Some(self), &Event::OutcomeTold { tx: id, outcome });
         }
+    }
+}
+
+/// What the load manager hears of a call.
+pub(crate) fn released(outgoing: &OutgoingCall) -> Released {
+    let class = match (outgoing.call.direction, outgoing.deadline) {
+        (Direction::Compensate, _) => Class::Compensate,
+        (Direction::Call, Timestamp::NEVER) if outgoing.progress.0 > 0 => Class::AfterPivot,
+        _ if outgoing.call.attempt > 1 => Class::Retry,
+        _ => Class::First,
+    };
+    let (done, all) = outgoing.progress;
+    Released {
+        call: load::CallRef { worker: 0, token: 0 },
+        participant: outgoing.participant,
+        pinned_endpoint: outgoing.endpoint,
+        priority: outgoing.priority,
+        deadline: outgoing.deadline,
+        class,
+        progress: (u32::from(done) * 255 / u32::from(all.max(1))) as u8,
+        ..Released::default()
     }
 }

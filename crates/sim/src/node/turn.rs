@@ -10,6 +10,7 @@ use partition::{Begin, Command, Effect, Entry, EntryKind, Operator, Rejected, Sa
 use plan::{Action, Undo, Wait};
 use std::sync::Arc;
 
+use super::handing::Given;
 use super::{Around, Held, KnownKey, Node, Note, UnderWay, Wish};
 use crate::event::{Before, Event, Told};
 use crate::world::{Outer, tell};
@@ -78,12 +79,16 @@ impl Node {
             }
             let Some(slot) = self.calls.remove(answer.token) else { continue };
             let quota = None;
-            self.finished.push((answer.token, load::Sample { took: answer.took, evidence: answer.for_load, quota }));
+            let lead = slot.lead;
+            let given = lead.and_then(|l| Given::of(l, slot.call, answer.endpoint, &answer.evidence, answer.for_load));
+            let for_load = load::Sample { took: answer.took, evidence: answer.for_load, quota };
+            self.finished.push((answer.token, for_load, given));
             let sample = Sample {
                 endpoint: answer.endpoint,
                 started_at: slot.started_at,
                 took: answer.took,
                 evidence: answer.evidence,
+                shared: None,
             };
             let answered = Command::Answered { call: slot.call, sample };
             if let Some(rng) = &mut self.echoes

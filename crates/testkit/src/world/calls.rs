@@ -130,8 +130,13 @@ impl World<'_> {
             self.flying.push(flown);
             return self.restart();
         };
-        let sample =
-            Sample { endpoint: 0, started_at: flown.started_at, took: self.now.since(flown.started_at), evidence };
+        let sample = Sample {
+            endpoint: 0,
+            started_at: flown.started_at,
+            took: self.now.since(flown.started_at),
+            evidence,
+            shared: None,
+        };
         let call = flown.call;
         self.flying.push(flown);
         if let Err(rejected) = self.propose(Command::Answered { call, sample }) {

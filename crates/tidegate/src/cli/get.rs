@@ -99,6 +99,10 @@ pub(super) fn timeline(tx: &Value) -> String {
                     }
                 }
             };
+            let answer = match answered_by(&attempt["answered_by"]) {
+                None => answer,
+                Some(whose) => format!("{answer} ({whose})"),
+            };
             rows.push((
                 started,
                 vec![
@@ -171,6 +175,16 @@ fn node(client: &Client, global: &Global) -> Ended {
     Ok(Exit::Done)
 }
 
+/// Whose answer an attempt was given, if it made no call of its own.
+pub(super) fn answered_by(by: &Value) -> Option<String> {
+    let age = short(Duration::from_secs_f64(by["age_ms"].as_f64()?.max(0.0) / 1e3));
+    let call = format!("{}, step {} attempt {}", text(by, "transaction"), by["step"], by["attempt"]);
+    match text(by, "way") {
+        "joined" => Some(format!("answered with {call}, {age} old")),
+        _ => Some(format!("kept answer of {call}, {age} old")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -197,5 +211,14 @@ mod tests {
              charge  payments     1        done     +0.8 ms  5.2 ms  201\n\n\
              steps: fee skipped\noutput: {\"balance_minor\": 1750}"
         );
+    }
+
+    #[test]
+    fn whose_answer_it_was() {
+        let by = |way: &str| json!({"way": way, "transaction": "tx_01k8q3v6m2f9r4t7w0x5y8z1bc", "step": 0, "attempt": 2, "age_ms": 12.0});
+        let call = "tx_01k8q3v6m2f9r4t7w0x5y8z1bc, step 0 attempt 2, 12.0 ms old";
+        assert_eq!(answered_by(&by("joined")), Some(format!("answered with {call}")));
+        assert_eq!(answered_by(&by("kept")), Some(format!("kept answer of {call}")));
+        assert_eq!(answered_by(&Value::Null), None);
     }
 }

@@ -55,6 +55,9 @@ pub(super) fn one(client: &Client, global: &Global, name: &str) -> Ended {
     } else {
         say(&rows(std::slice::from_ref(&document)));
         say(&format!("\nlearn {}: {}", text(&document, "learn"), text(&document, "explain")));
+        if let Some(avoided) = avoided(&document) {
+            say(&avoided);
+        }
     }
     Ok(Exit::Done)
 }
@@ -67,6 +70,14 @@ fn learned(p: &Value) -> String {
         (None, Some(capacity)) => format!("{capacity:.0}/s"),
         (None, None) => "-".into(),
     }
+}
+
+/// How many calls were not made, and why; none where nothing was shared.
+fn avoided(p: &Value) -> Option<String> {
+    let [joined, kept] = ["joined", "kept"].map(|way| p["avoided"][way].as_u64().unwrap_or(0));
+    (joined + kept > 0).then(|| {
+        format!("{} calls avoided: {joined} waited for an equal one, {kept} took a kept answer", joined + kept)
+    })
 }
 
 fn rows(participants: &[Value]) -> String {
@@ -115,5 +126,11 @@ mod tests {
             rows(&list),
             "NAME  STATE    LIMIT  IN FLIGHT  BACKLOG  PARKED  CAN DO  DONE/S  P99  WHY\ncrm   probing  32     1          1        2       61/s    0       -    3 connections refused"
         );
+    }
+    #[test]
+    fn calls_that_were_not_made() {
+        let text = "6 calls avoided: 4 waited for an equal one, 2 took a kept answer";
+        assert_eq!(avoided(&json!({"avoided": {"joined": 4, "kept": 2}})).as_deref(), Some(text));
+        assert_eq!(avoided(&json!({"avoided": {"joined": 0, "kept": 0}})), None);
     }
 }

@@ -86,6 +86,10 @@ impl Told {
                     "" => String::new(),
                     detail => format!("   {detail}"),
                 };
+                let detail = match super::get::answered_by(&attempt["answered_by"]) {
+                    None => detail,
+                    Some(whose) => format!("{detail}   {whose}"),
+                };
                 let earlier = match not_taken {
                     0 => String::new(),
                     1 => "   (1 earlier call not taken)".to_owned(),

@@ -8,7 +8,7 @@ use partition::entry::Begun;
 use partition::transaction::{
     Act, Attempt, Attention, AttentionCause, Cause, LockState, Phase, Reason, ReceivedSignal, TxOutcome,
 };
-use partition::{Entry, EntryKind, Move, Transaction};
+use partition::{Entry, EntryKind, Move, Shared, SharedWay, Transaction};
 use smallvec::smallvec;
 
 pub(crate) const AT: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -39,6 +39,20 @@ fn attempt() -> Attempt {
         status: 503,
         counted: true,
         detail: "busy".into(),
+        shared: None,
+    }
+}
+
+/// One that made no call.
+fn shared_attempt() -> Attempt {
+    let shared = Shared { way: SharedWay::Kept, tx: TxId(id().0 ^ 1), step: 300, attempt: 2, age_us: 1_234_567 };
+    Attempt {
+        direction: Direction::Call,
+        outcome: Outcome::Done,
+        status: 200,
+        detail: "".into(),
+        shared: Some(Box::new(shared)),
+        ..attempt()
     }
 }
 
@@ -106,6 +120,15 @@ pub(crate) fn moves() -> Vec<(&'static str, Move)> {
         ("act", Move::Act(act())),
         ("end", Move::End),
         ("restored", Move::Restored { step: 2, direction }),
+        (
+            "answered by another",
+            Move::Answer {
+                attempt: Box::new(shared_attempt()),
+                settles_at: AT,
+                proves_not_executed: false,
+                result: None,
+            },
+        ),
     ]
 }
 
@@ -117,6 +140,7 @@ pub(crate) fn name_of(a_move: &Move) -> &'static str {
         Move::FreeLock => "free lock",
         Move::Start { .. } => "start",
         Move::Park { .. } => "park",
+        Move::Answer { attempt, .. } if attempt.shared.is_some() => "answered by another",
         Move::Answer { .. } => "answer",
         Move::LateDone { .. } => "late done",
         Move::Backoff { .. } => "backoff",
@@ -141,7 +165,8 @@ pub(crate) fn name_of(a_move: &Move) -> &'static str {
 /// Every kind of entry, in a journal's order.
 pub(crate) fn entries() -> Vec<(&'static str, Entry)> {
     // Those of the first format, so that its golden bytes stay as they are; what came later has bytes of its own.
-    let all = moves().into_iter().map(|(_, m)| m).filter(|m| !matches!(m, Move::Restored { .. })).collect();
+    let is_first = |m: &Move| !matches!(name_of(m), "restored" | "answered by another");
+    let all = moves().into_iter().map(|(_, m)| m).filter(is_first).collect();
     let begun = Begun {
         id: id(),
         plan: 1,
@@ -218,7 +243,8 @@ pub(crate) fn rows() -> Vec<(&'static str, Transaction)> {
         acts: vec![act()],
         ..bare.clone()
     };
-    vec![("bare", bare), ("full", full)]
+    let shared = Transaction { attempts: smallvec![shared_attempt(), attempt()], ..bare.clone() };
+    vec![("bare", bare), ("full", full), ("answered by another", shared)]
 }
 
 fn branches() -> [Branch; 8] {
