@@ -260,10 +260,15 @@ impl LoadManager {
     /// that is over. Every thirty-second goes all the same, so that a wrong idea does not last.
     fn latest_start(&mut self, now: Timestamp, released: &Released) -> Option<Timestamp> {
         let known = |index: u32| self.participants.get(index as usize).and_then(Option::as_ref);
-        let mut needed = known(released.participant).map_or(0.0, |p| p.need_us(released.operation));
+        let first = known(released.participant);
+        let is_contested = first.is_some_and(Participant::is_contested);
+        let mut need = first.map(|p| p.need(released.operation, false)).unwrap_or_default();
         if let Some(route) = self.routes.get(released.route as usize) {
-            needed += route.iter().filter_map(|index| known(*index)).map(|p| p.need_later_us(now)).sum::<f64>();
+            for later in route.iter().filter_map(|index| known(*index)) {
+                need.then(later.need_later(now, is_contested));
+            }
         }
+        let needed = need.us();
         let latest = Timestamp(released.deadline.0.saturating_sub(needed as u64));
         if latest > now {
             return Some(latest);

@@ -66,6 +66,26 @@ impl Coming {
     }
 }
 
+/// The time that calls need one after the other: what they take, and how far beyond that 95 of 100 reach. That all
+/// are slow at once is rare, so what is beyond adds up by squares.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Need {
+    us: f64,
+    beyond_squared: f64,
+}
+
+impl Need {
+    pub(crate) fn then(&mut self, later: Self) {
+        self.us += later.us;
+        self.beyond_squared += later.beyond_squared;
+    }
+
+    /// Microseconds.
+    pub(crate) fn us(self) -> f64 {
+        self.us + self.beyond_squared.sqrt()
+    }
+}
+
 impl Participant {
     /// One more transaction has begun that will come here.
     pub(crate) fn expect(&mut self, now: Timestamp) {
@@ -129,28 +149,35 @@ impl Participant {
         self.endpoints.all().first().and_then(|e| e.learner.as_ref()).map_or(1.0, |l| l.work_of(operation))
     }
 
-    /// What a call needs from its start, in microseconds. Where others wait for the place, so much that it is done
-    /// in time most probably; else, what it cannot be done without.
-    pub(crate) fn need_us(&self, operation: u16) -> f64 {
+    /// What a call needs from its start. Where others wait for the place, so much that it is done in time most
+    /// probably; else, what it cannot be done without.
+    pub(crate) fn need(&self, operation: u16, is_contested: bool) -> Need {
         if self.spec.learn != Learn::On {
-            return 0.0;
+            return Need::default();
         }
         let rest = self.rest_of_us(operation);
-        let usual = self.throughput.usual_us() as f64;
-        if self.is_contested() { usual.max(rest) } else { 0.5 * rest }
+        if is_contested || self.is_contested() {
+            let beyond = (self.throughput.usual_us() as f64 - rest).max(0.0);
+            Need { us: rest, beyond_squared: beyond * beyond }
+        } else {
+            Need { us: 0.5 * rest, beyond_squared: 0.0 }
+        }
     }
 
-    /// The same for a call that comes here later, with the time that it will wait.
-    pub(crate) fn need_later_us(&self, now: Timestamp) -> f64 {
-        let waits = match self.capacity_per_us(now) {
-            Some(per_us) if per_us > 0.0 && self.is_contested() => self.backlog.len() as f64 / per_us,
-            _ => 0.0,
-        };
-        self.need_us(0) + waits
+    /// The same for a call that comes here later, with the time that it will wait; `is_contested` if others wait
+    /// for the place that its transaction takes first.
+    pub(crate) fn need_later(&self, now: Timestamp, is_contested: bool) -> Need {
+        let mut need = self.need(0, is_contested);
+        if self.is_contested()
+            && let Some(per_us) = self.capacity_per_us(now).filter(|per_us| *per_us > 0.0)
+        {
+            need.us += self.backlog.len() as f64 / per_us;
+        }
+        need
     }
 
     /// More wants to start than may.
-    fn is_contested(&self) -> bool {
+    pub(crate) fn is_contested(&self) -> bool {
         !self.backlog.is_empty() || self.parked > 0 || self.in_flight >= self.limit()
     }
 }
