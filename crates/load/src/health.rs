@@ -100,6 +100,8 @@ pub(crate) struct Health {
     unanswered: u64,
     unanswered_len: u32,
     unanswered_run: u32,
+    /// When the first call of that run began.
+    run_from: Timestamp,
     /// One bit for each of the last judged calls: set if it was refused.
     refused: u64,
     refused_len: u32,
@@ -115,14 +117,19 @@ impl Health {
         self.unanswered_len = (self.unanswered_len + 1).min(WINDOW);
     }
 
-    /// A call that nobody answered; says whether that is one too many.
-    pub(crate) fn not_answered(&mut self) -> Option<Why> {
+    /// A call that nobody answered; says whether that is one too many. A run of them counts once it lasts as long as
+    /// a call takes: before, those that are under way have had no time to be answered.
+    pub(crate) fn not_answered(&mut self, now: Timestamp, took: Duration, usual: Duration) -> Option<Why> {
+        if self.unanswered_run == 0 {
+            self.run_from = Timestamp(now.0.saturating_sub(took.as_micros() as u64));
+        }
         self.unanswered_run += 1;
         self.unanswered = self.unanswered << 1 | 1;
         self.unanswered_len = (self.unanswered_len + 1).min(WINDOW);
         let count = self.unanswered.count_ones();
         let most = count >= UNANSWERED && count * 2 > self.unanswered_len;
-        (self.unanswered_run >= UNANSWERED || most).then_some(Why::Unanswered)
+        let is_long = now.since(self.run_from) >= usual;
+        (self.unanswered_run >= UNANSWERED && is_long || most).then_some(Why::Unanswered)
     }
 
     /// A call that was done or refused; says whether refusals have jumped.
@@ -173,13 +180,30 @@ impl Health {
 mod tests {
     use super::*;
 
+    /// A call that was waited for in vain, longer than calls take.
+    fn waited(health: &mut Health) -> Option<Why> {
+        health.not_answered(Timestamp::from_millis(10_000), Duration::from_secs(1), Duration::from_millis(200))
+    }
+
+    #[test]
+    fn those_that_fail_at_once_prove_nothing_before_others_could_have_answered() {
+        let mut health = Health::default();
+        (0..64).for_each(|_| health.answered());
+        let mut fails = |ms: u64| {
+            let now = Timestamp::from_millis(10_000 + ms);
+            health.not_answered(now, Duration::from_millis(1), Duration::from_millis(200))
+        };
+        assert!((0..30).all(|n| fails(6 * n).is_none()), "within the time that a call takes");
+        assert_eq!(fails(200), Some(Why::Unanswered));
+    }
+
     #[test]
     fn twenty_without_an_answer() {
         let mut health = Health::default();
         for _ in 0..100 {
             health.answered();
         }
-        let held = (1..).find(|_| health.not_answered().is_some());
+        let held = (1..).find(|_| waited(&mut health).is_some());
         assert_eq!(held, Some(20));
 
         // Every second one is not enough, two of three are.
@@ -189,7 +213,7 @@ mod tests {
                 half.answered();
                 true
             } else {
-                half.not_answered().is_none()
+                waited(&mut half).is_none()
             }
         }));
         let mut most = Health::default();
@@ -198,7 +222,7 @@ mod tests {
                 most.answered();
                 false
             } else {
-                most.not_answered().is_some()
+                waited(&mut most).is_some()
             }
         });
         assert!(held.is_some_and(|n| (28..=32).contains(&n)), "{held:?}");

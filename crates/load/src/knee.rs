@@ -31,6 +31,11 @@ const NEW: usize = 16;
 const CHANGE: f64 = 0.03;
 /// How far capacity and latency are taken to drift within one window, as a share.
 const DRIFT: f64 = 0.012;
+/// Windows differ by no more than so many times the chance of independent calls.
+const SCATTER_MAX: f64 = 6.0;
+/// One of so many begins with the belief that the first look was above the knee already. A start is from low, so that
+/// is rare; and whoever stays low for want of calls to learn from never gets them.
+const BEGIN_ABOVE: usize = 8;
 /// What the curve is never better than, as a share.
 const MISFIT: f64 = 0.012;
 /// The bend, the fall behind the knee, and the logarithm of where the elasticity is 0.15, in knees: that is what is
@@ -46,6 +51,8 @@ pub(crate) struct Look {
     pub(crate) per_second: f64,
     /// How many calls that is, for its uncertainty.
     pub(crate) calls: f64,
+    /// The squared deviation of what calls took, as a share of the squared mean.
+    pub(crate) spread: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +155,8 @@ impl Knee {
         let y = ln(look.per_second.clamp(1e-6, 1e9));
         let calls = look.calls.clamp(0.5, 1e6);
         if !self.is_known {
+            // What is done by busy workers scatters as the calls' own durations do (renewal theory).
+            self.scatter = look.spread.clamp(0.3, SCATTER_MAX);
             self.begin(n, y);
         }
         let before = self.mean_throughput(n);
@@ -184,7 +193,7 @@ impl Knee {
         let (mean, spread) = before;
         let surprise = ((y - mean) * (y - mean) - spread).max(0.0) * calls;
         self.scatter += 0.04 * (surprise.min(9.0) - self.scatter);
-        self.scatter = self.scatter.clamp(0.15, 6.0);
+        self.scatter = self.scatter.clamp(0.15, SCATTER_MAX);
     }
 
     /// Mean and variance of what is expected.
@@ -202,7 +211,8 @@ impl Knee {
     fn begin(&mut self, n: f64, y: f64) {
         for (place, hypothesis) in self.cloud.iter_mut().enumerate() {
             let u = self.dice.share();
-            let (capacity, latency) = if place % 4 == 0 { (y, n - y - 2.3 * u) } else { (y + 3.0 * u, n - y) };
+            let (capacity, latency) =
+                if place % BEGIN_ABOVE == 0 { (y, n - y - 2.3 * u) } else { (y + 3.0 * u, n - y) };
             *hypothesis = Hypothesis {
                 capacity,
                 latency,

@@ -34,10 +34,22 @@ const OURS_BOUND: f64 = 0.02;
 /// One window moves the limit by no more than these (logarithms).
 const DOWN_MAX: f64 = 0.9;
 const UP_MAX: f64 = 0.4;
+/// And upwards by this share of what is believed.
+const UP_SHARE: f64 = 0.8;
 /// While nothing is known the first windows are short and the limit may double: a start from low costs little.
 const START_LOOKS: u64 = 12;
 const START_CALLS: u32 = 12;
 const START_UP_MAX: f64 = 0.8;
+/// And no few calls take it down far: what was seen of them scatters more than the step.
+const START_DOWN_MAX: f64 = 0.45;
+/// The dither is as wide as what is believed is uncertain, up to this; wider while nothing is known, since a step that
+/// is lost in the scatter of a dozen calls teaches nothing.
+const DITHER_MAX: f64 = 0.15;
+const START_DITHER_MAX: f64 = 0.3;
+/// With this share of calls unanswered the limit goes up no more.
+const LOST_MAX: f64 = 0.1;
+/// How far down it goes when the participant does not answer, or is held again and again (a logarithm).
+const CUT: f64 = 0.6;
 /// Now and then the dither looks further up. Two calls more harm nobody; where only a few are under way they tell at
 /// once whether there is room again, which one call more does not.
 const FURTHER_EVERY: u32 = 3;
@@ -84,6 +96,9 @@ struct Window {
     ours_us: f64,
     done: u32,
     unanswered: u32,
+    /// Of what calls took, in usual calls: sum and sum of squares.
+    sum_us: f64,
+    squares: f64,
 }
 
 #[derive(Clone, Debug)]
@@ -131,6 +146,8 @@ impl Learner {
                 ours_us: 0.0,
                 done: 0,
                 unanswered: 0,
+                sum_us: 0.0,
+                squares: 0.0,
             },
             level: ln(f64::from(initial)),
             most,
@@ -198,6 +215,12 @@ impl Learner {
         }
     }
 
+    /// The participant had to be held: the same again would be too much, if it was too much.
+    pub(crate) fn cut(&mut self) {
+        self.level = (self.level - CUT).max(0.0);
+        self.limit = self.rounded(self.level);
+    }
+
     /// So many calls are under way from now on, and whether more would be if they might.
     pub(crate) fn moved(&mut self, now: Timestamp, in_flight: u32, is_bound: bool) {
         if self.window.at == Timestamp::ZERO {
@@ -241,9 +264,15 @@ impl Learner {
         match end {
             End::Done => {
                 self.window.done += 1;
-                self.mix.done(operation, took);
+                let usual = us / self.mix.done(operation, took).max(1e-4);
+                self.window.sum_us += usual;
+                self.window.squares += usual * usual;
             }
-            End::NoAnswer => self.window.unanswered += 1,
+            End::NoAnswer => {
+                self.window.unanswered += 1;
+                // One that fails at once keeps its place for as long as a call takes (`ended.rs`).
+                self.window.area += (self.rest_us - us).max(0.0);
+            }
             End::Nothing => {}
         }
         let measured = (now.0 - self.window.from.0) as f64;
@@ -277,12 +306,19 @@ impl Learner {
         window.ours_us = 0.0;
         window.done = 0;
         window.unanswered = 0;
+        window.sum_us = 0.0;
+        window.squares = 0.0;
     }
 
     fn close(&mut self, now: Timestamp, measured: f64) -> bool {
         let is_bound = self.window.bound_us >= BOUND * measured;
-        let in_flight = self.window.area / measured;
+        let most = self.window.peak.max(self.limit);
+        let in_flight = (self.window.area / measured).min(f64::from(most));
         let (done, unanswered, peak) = (self.window.done, self.window.unanswered, self.window.peak);
+        let spread = match f64::from(done) * self.window.squares / (self.window.sum_us * self.window.sum_us) - 1.0 {
+            spread if done > 1 && spread.is_finite() => spread,
+            _ => 1.0,
+        };
         let (work, calls) = self.mix.take();
         let grain_us = self.window.ours_us / f64::from((done + unanswered).max(1));
         self.grain_us += if self.grain_us == 0.0 { 1.0 } else { 0.3 } * (grain_us - self.grain_us);
@@ -304,15 +340,20 @@ impl Learner {
                 let seconds = measured / 1e6;
                 // Places taken by calls that were never answered make it worse, not less certain.
                 let calls = calls * f64::from(done) / f64::from(done + unanswered);
-                self.knee.see(Look { in_flight, per_second: work / seconds, calls });
+                self.knee.see(Look { in_flight, per_second: work / seconds, calls, spread });
                 if let Some(what) = self.knee.changed {
                     self.change = Some(ChangePoint { at: now, what, from: before });
                 }
                 let up = if self.is_starting() { START_UP_MAX } else { UP_MAX };
-                let pull = self.knee.pull(self.level, GRAINS * self.grain_us / 1e6, DOWN_MAX, up);
+                let up_share = if self.is_starting() { 1.0 } else { UP_SHARE };
+                let down = if self.is_starting() { START_DOWN_MAX } else { DOWN_MAX };
+                let lost = f64::from(unanswered) / f64::from(done + unanswered);
+                // Where calls go unanswered nobody is asked for more.
+                let up = up * (1.0 - lost / LOST_MAX).max(0.0);
+                let pull = self.knee.pull(self.level, GRAINS * self.grain_us / 1e6, down, up);
                 // Never further up than to twice of what was tried: a person may hold it far below.
                 let tried = ln(2.0 * f64::from(peak.max(1))) - self.level;
-                self.level += if pull > 0.0 { (0.8 * pull).min(tried.max(0.0)) } else { pull };
+                self.level += if pull > 0.0 { (up_share * pull).min(tried.max(0.0)) } else { pull };
             }
             self.level = self.level.clamp(0.0, ln(f64::from(self.most)));
             self.turn();
@@ -333,7 +374,7 @@ impl Learner {
         let belief = self.knee.belief();
         let deviation = belief.map_or(0.3, |b| b.deviation);
         self.rest_us = belief.map_or(0.0, |b| b.latency * 1e6);
-        let size = (0.6 * deviation).clamp(0.04, 0.15);
+        let size = (0.6 * deviation).clamp(0.04, if self.is_starting() { START_DITHER_MAX } else { DITHER_MAX });
         if self.is_still {
             self.limit = self.rounded(self.level);
             return;

@@ -69,8 +69,8 @@ impl Mix {
         self.operations[..self.used].iter().position(|known| *known == operation)
     }
 
-    /// A call of this kind was done.
-    pub(crate) fn done(&mut self, operation: u16, took: Duration) {
+    /// A call of this kind was done. Says how much work that is, in usual calls.
+    pub(crate) fn done(&mut self, operation: u16, took: Duration) -> f64 {
         let place = match self.find(operation) {
             Some(place) => place,
             None if self.used < KINDS => {
@@ -83,6 +83,7 @@ impl Mix {
         let kind = &mut self.kinds[place];
         kind.count += 1;
         kind.nanos = kind.nanos.saturating_add((took.as_nanos() as u64).max(1_000));
+        kind.weight
     }
 
     /// How much longer than the usual call this kind takes; 1 if nothing is known.

@@ -205,7 +205,7 @@ impl Participant {
         if !self.backlog.is_empty() && self.quota.next(now) > now {
             self.quota.holds_back(now);
         }
-        let is_full = self.in_flight >= self.limit();
+        let is_full = self.taken_places(now) >= self.limit();
         // What a person has fixed is looked at as it is: it is known what is there when they let go.
         let is_learning = self.is_learning() && self.spec.pinned_in_flight.is_none();
         let ghosts = self.ghosts > 0.0;

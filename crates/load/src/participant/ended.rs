@@ -93,12 +93,14 @@ impl Participant {
                 } else if self.endpoints.is_worse(endpoint) {
                     self.endpoints.leave_out(endpoint, now, None);
                 }
-                let at_once = sample.took.as_micros() as f64 * AT_ONCE < self.usual_latency_us();
+                let usual_us = self.usual_latency_us();
+                let at_once = sample.took.as_micros() as f64 * AT_ONCE < usual_us;
                 if !at_once {
                     self.quota.accepted();
                 }
                 let is_refusal = at_once && (self.no_room(now, at) || self.failed_at_once(now));
-                let too_many = if is_refusal { None } else { self.health.not_answered() };
+                let usual = std::time::Duration::from_micros(usual_us as u64);
+                let too_many = if is_refusal { None } else { self.health.not_answered(now, sample.took, usual) };
                 match (&mut self.hold, too_many) {
                     (Some(hold), _) if was_probe => hold.probe_failed(now, hold.why, None),
                     (None, Some(why)) => self.hold(why, now, None),
@@ -131,11 +133,13 @@ impl Participant {
         };
         if end == End::NoAnswer {
             let usual = self.usual_latency_us();
-            // An answer that comes at once and says nothing has left no work behind.
-            if sample.took.as_micros() as f64 >= usual {
-                self.ghosts = (self.ghosts(now) + 1.0).min(f64::from(self.most()));
-                self.ghosts_at = now;
-            }
+            // One that was waited for may still be at work over there. One that failed at once has left no work
+            // behind, but it keeps its place for the rest of the time that a call takes: else a participant that
+            // fails fast would be asked for more the more it fails.
+            let rest = (1.0 - sample.took.as_micros() as f64 / usual).max(0.0);
+            let places = if rest > 0.0 { rest } else { 1.0 };
+            self.ghosts = (self.ghosts(now) + places).min(f64::from(self.most()));
+            self.ghosts_at = now;
         }
         if end != End::Nothing {
             self.endpoints.cost(endpoint, now, sample.took, end == End::NoAnswer);
@@ -228,6 +232,13 @@ impl Participant {
     }
 
     fn hold(&mut self, why: Why, now: Timestamp, retry_after: Option<std::time::Duration>) {
+        // Held again before it has opened: the same limit would bring it here again and again, and nothing is learned
+        // on the way. A participant that is gone for once loses nothing.
+        let is_again = why == Why::NotTaken && self.open < self.most();
+        if why == Why::Unanswered || is_again {
+            self.endpoints.all_mut().iter_mut().filter_map(|e| e.learner.as_mut()).for_each(|l| l.cut());
+            self.count_learned();
+        }
         self.hold = Some(Hold::new(why, now, retry_after));
         self.endpoints.admit_all();
     }
