@@ -18,6 +18,8 @@ pub(crate) struct Ways {
     pub(crate) of_ten: u64,
     /// The second one: so many workers, 20 ms a call.
     pub(crate) workers: usize,
+    /// Declared for the second one; else nothing is known of it but what is learned.
+    pub(crate) max_per_second: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +34,10 @@ pub(crate) struct Went {
 pub(crate) fn run(ways: Ways, seconds: u64) -> Went {
     let mut load = LoadManager::new();
     for (index, name) in [(FIRST, "first"), (SECOND, "second")] {
-        let spec = ParticipantSpec { name: name.into(), initial_in_flight: Some(5), ..ParticipantSpec::default() };
+        let mut spec = ParticipantSpec { name: name.into(), initial_in_flight: Some(5), ..ParticipantSpec::default() };
+        if index == SECOND {
+            spec.max_per_second = ways.max_per_second;
+        }
         load.set_participant(index, spec);
     }
     load.set_route(ROUTE, &[SECOND]);
