@@ -201,11 +201,14 @@ impl Participant {
             return;
         }
         let waits = !self.backlog.is_empty() || self.parked > 0;
-        let is_wanted = waits && self.hold.is_none() && self.paced(now) <= now;
         if !self.backlog.is_empty() && self.quota.next(now) > now {
             self.quota.holds_back(now);
         }
         let is_full = self.taken_places(now) >= self.limit();
+        // Right after a start a pace always holds the next; where all places are taken it is what holds calls back only
+        // if it does so for longer than until the next place is free.
+        let free_us = if is_full { self.usual_latency_us() / f64::from(self.in_flight.max(1)) } else { 0.0 };
+        let is_wanted = waits && self.hold.is_none() && self.paced(now).0 <= now.0.saturating_add(free_us as u64);
         // What a person has fixed is looked at as it is: it is known what is there when they let go.
         let is_learning = self.is_learning() && self.spec.pinned_in_flight.is_none();
         let ghosts = self.ghosts > 0.0;
