@@ -298,6 +298,11 @@ impl Knee {
         self.cloud.iter().map(|h| h.weight * (h.aim() + slack(h) - at).clamp(-down, up)).sum()
     }
 
+    /// How much more than by chance of single calls windows differ.
+    pub(crate) fn scatter(&self) -> f64 {
+        self.scatter
+    }
+
     pub(crate) fn belief(&self) -> Option<Belief> {
         if !self.is_known {
             return None;

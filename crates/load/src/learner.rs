@@ -48,6 +48,8 @@ const DITHER_MAX: f64 = 0.15;
 const START_DITHER_MAX: f64 = 0.3;
 /// With this share of calls unanswered the limit goes up no more.
 const LOST_MAX: f64 = 0.1;
+/// So much less done with more at once, and beyond chance, is no reason to try still more.
+const LESS_DONE: f64 = 0.15;
 /// How far down it goes when the participant does not answer, or is held again and again (a logarithm).
 const CUT: f64 = 0.6;
 /// Now and then the dither looks further up. Two calls more harm nobody; where only a few are under way they tell at
@@ -111,6 +113,8 @@ pub(crate) struct Learner {
     level: f64,
     most: u32,
     limit: u32,
+    /// The last window that taught: how many at once, and what was done a second.
+    last: Option<(f64, f64)>,
     /// +1, -1; the next of a pair is the other.
     phase: i8,
     is_second: bool,
@@ -152,6 +156,7 @@ impl Learner {
             level: ln(f64::from(initial)),
             most,
             limit: initial,
+            last: None,
             phase: 1,
             is_second: false,
             ups: 0,
@@ -350,10 +355,20 @@ impl Learner {
                 let lost = f64::from(unanswered) / f64::from(done + unanswered);
                 // Where calls go unanswered nobody is asked for more.
                 let up = up * (1.0 - lost / LOST_MAX).max(0.0);
+                let per_second = work / seconds;
+                // More at once, and less done: whatever it was, it is not more that is wanted.
+                let noise = 2.0 * (2.0 * self.knee.scatter() / calls.max(1.0)).sqrt();
+                let back =
+                    self.last.filter(|(n, done)| in_flight > *n && per_second < *done * (1.0 - noise.max(LESS_DONE)));
+                let up = if back.is_some() { 0.0 } else { up };
+                self.last = Some((in_flight, per_second));
                 let pull = self.knee.pull(self.level, GRAINS * self.grain_us / 1e6, down, up);
                 // Never further up than to twice of what was tried: a person may hold it far below.
                 let tried = ln(2.0 * f64::from(peak.max(1))) - self.level;
                 self.level += if pull > 0.0 { (up_share * pull).min(tried.max(0.0)) } else { pull };
+                if let Some((n, _)) = back {
+                    self.level = self.level.min(ln(n));
+                }
             }
             self.level = self.level.clamp(0.0, ln(f64::from(self.most)));
             self.turn();
