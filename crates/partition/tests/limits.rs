@@ -88,7 +88,8 @@ impl Desk {
     fn answer(&mut self, status: u16, body: Value) {
         let call = self.calls.remove(0);
         let evidence = Evidence::Answered { status, has_retry_after: false, body: Body::Json(body) };
-        let sample = Sample { endpoint: 0, started_at: self.now, took: Duration::from_millis(1), evidence };
+        let took = Duration::from_millis(1);
+        let sample = Sample { endpoint: 0, started_at: self.now, took, evidence, shared: None };
         self.propose(Command::Answered { call, sample }).expect("an answer");
     }
 
