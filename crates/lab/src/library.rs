@@ -49,6 +49,11 @@ pub const SCENARIOS: &[(&str, &str)] = files!("scenarios":
     "33-trace-capacity-b8ms.toml"
     "34-trace-capacity-d8sv5.toml"
     "35-fast.toml"
+    "36-tight-timeout.toml"
+    "37-quota-503.toml"
+    "38-unequal-chain.toml"
+    "39-constant-gc.toml"
+    "40-quota-few.toml"
 );
 
 /// The traces that they use.
