@@ -105,7 +105,7 @@ fn judged(evidence: Evidence) -> Outcome {
             _ => None,
         });
         let call = call.expect("the first step is called");
-        let sample = Sample { endpoint: 0, started_at: now, took: Duration::from_millis(3), evidence };
+        let sample = Sample { endpoint: 0, started_at: now, took: Duration::from_millis(3), evidence, shared: None };
         effects.clear();
         let entry = leader.propose(Command::Answered { call, sample }, now, &around, &mut effects);
         let EntryKind::Moves { moves, .. } = entry.expect("an answer is heard").kind else { panic!("verdicts") };
