@@ -119,7 +119,7 @@ impl LoadManager {
         let Some(participant) = self.participants.get_mut(index as usize).and_then(Option::as_mut) else {
             return Decision::Park { reason: ParkReason::Unknown };
         };
-        if self.calls.contains_key(&released.call) {
+        if self.calls.contains_key(&released.call) || self.shares.has_joined(released.call) {
             return Decision::Queued;
         }
         if released.deadline <= now && !is_planted(Mutant::ExpiredCallStarts) {
@@ -498,7 +498,8 @@ impl LoadManager {
         }
     }
 
-    /// No call starts any more; those that wait are parked, those under way go on.
+    /// No call starts any more; those that wait are parked, those under way go on. Calls that waited for an answer to
+    /// one of them are parked by the next tick.
     pub fn pause(&mut self, which: Which, out: &mut Vec<Verdict>) {
         let from = out.len();
         match which {

@@ -2,15 +2,16 @@
 //! that jump both ways and durations up to the largest. What is counted here beside it must agree:
 //!
 //! LD-1 no more calls under way than the declared most; LD-2 none starts at or after its deadline; every released call
-//! ends in exactly one of started, parked, withdrawn, expired; what waits in memory is bounded; and nothing panics.
+//! ends in exactly one of started, parked, withdrawn, expired, answered; an answer is given to equal reads that may
+//! take it, as old as they allow and kept by then; what waits in memory is bounded; and nothing panics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use load::{
     BACKLOG_CALLS_MAX, CallRef, Class, Decision, Evidence, Learn, LoadManager, ParticipantSpec, Quota, Released,
-    Sample, Verdict, Which, Withdraw,
+    Sample, Share, Verdict, Which, Withdraw,
 };
 use model::Timestamp;
 
@@ -32,6 +33,9 @@ struct World {
     most: BTreeMap<u32, u32>,
     waiting: BTreeMap<CallRef, Released>,
     flying: BTreeMap<CallRef, u32>,
+    /// Reads that may be shared, as they were last released.
+    reads: BTreeMap<CallRef, Share>,
+    kept: BTreeSet<CallRef>,
     next: u64,
 }
 
@@ -76,8 +80,15 @@ impl World {
                     None
                 };
                 let sample = Sample { took: duration(choices)?, evidence: evidence(choices)?, quota };
-                self.flying.remove(&call);
-                self.load.finish(self.at(), call, sample, &mut out);
+                let flew = self.flying.remove(&call).is_some();
+                if flew && self.reads.contains_key(&call) && choices.arbitrary()? {
+                    let bytes = choices.int_in_range(0..=100_000)?;
+                    if self.load.finish_shared(self.at(), call, sample, bytes, &mut out) {
+                        self.kept.insert(call);
+                    }
+                } else {
+                    self.load.finish(self.at(), call, sample, &mut out);
+                }
             }
             12 => {
                 let call = self.any_call(choices)?;
@@ -117,6 +128,9 @@ impl World {
             _ => self.load.new_epoch(),
         }
         self.hear(&out);
+        for dropped in self.load.take_dropped() {
+            assert!(self.kept.remove(&dropped), "{dropped:?} was never kept, or was dropped before");
+        }
         self.look();
         Ok(())
     }
@@ -144,7 +158,20 @@ impl World {
             flow: choices.int_in_range(0..=3)?,
             route: choices.int_in_range(0..=3)?,
         };
-        let decision = self.load.release(self.at(), released);
+        let decision = if choices.ratio(1_u8, 4)? {
+            // Equal only at one participant.
+            let identity = u128::from(released.participant) << 8 | choices.int_in_range(0..=2_u128)?;
+            let share = Share { identity, max_age: duration(choices)?, may_join: choices.arbitrary()? };
+            if !here {
+                self.reads.insert(call, share);
+            }
+            self.load.release_shared(self.at(), released, share)
+        } else {
+            if !here {
+                self.reads.remove(&call);
+            }
+            self.load.release(self.at(), released)
+        };
         match decision {
             Decision::Queued if here => {}
             _ if here && released.participant >= PARTICIPANTS => {}
@@ -152,7 +179,11 @@ impl World {
             Decision::Start { endpoint } => self.started(&released, endpoint),
             Decision::Queued => assert_eq!(self.waiting.insert(call, released), None),
             Decision::Park { .. } => {}
-            Decision::Expired | Decision::Answered { .. } => self.expired(&released),
+            Decision::Expired => self.expired(&released),
+            Decision::Answered { by, age } => {
+                assert!(self.kept.contains(&by), "{call:?} is to take the answer of {by:?}, which is not kept");
+                self.answered(call, by, age);
+            }
         }
         Ok(())
     }
@@ -160,6 +191,15 @@ impl World {
     /// Also before its deadline, where it could not be done in time: but never if it has none before the end of time.
     fn expired(&self, released: &Released) {
         assert!(released.deadline != Timestamp::NEVER || self.at() == Timestamp::NEVER, "{released:?} at {}", self.now);
+    }
+
+    fn answered(&self, call: CallRef, by: CallRef, age: Duration) {
+        let (Some(asked), Some(gave)) = (self.reads.get(&call), self.reads.get(&by)) else {
+            panic!("{call:?} was answered by {by:?}, and they are not both reads that may be shared")
+        };
+        assert!(asked.may_join, "{call:?} may take nobody's answer");
+        assert_eq!(asked.identity, gave.identity, "{call:?} was answered by {by:?}, which asked something else");
+        assert!(age <= asked.max_age, "{call:?} allows {:?}, and was told {age:?}", asked.max_age);
     }
 
     fn started(&mut self, released: &Released, endpoint: u16) {
@@ -181,7 +221,8 @@ impl World {
                     self.started(&released, endpoint);
                 }
                 Verdict::Park { .. } => {}
-                Verdict::Expired { .. } | Verdict::Answered { .. } => self.expired(&released),
+                Verdict::Expired { .. } => self.expired(&released),
+                Verdict::Answered { by, age, .. } => self.answered(call, by, age),
             }
         }
     }
@@ -195,24 +236,30 @@ impl World {
             let _ = (self.load.would_park(index), self.load.report_state(index));
         }
         let _ = self.load.next_wake(self.at());
+        let (answers, bytes) = self.load.kept();
+        assert!(answers <= 4_096 && bytes <= 16 << 20 && self.load.joined() <= self.waiting.len());
         if self.next.is_multiple_of(16) {
             let _ = self.load.report(self.at());
         }
     }
 
-    /// Everything under way ends: then everything that waits must leave by pausing, and nothing is left behind.
+    /// Nothing starts any more and everything under way ends: then nothing that waits is left behind.
     fn close(&mut self) {
-        let flying: Vec<CallRef> = self.flying.keys().copied().collect();
-        for call in flying {
+        let mut out = Vec::new();
+        self.load.pause(Which::All, &mut out);
+        self.hear(&out);
+        for call in self.flying.keys().copied().collect::<Vec<_>>() {
             let mut out = Vec::new();
             self.flying.remove(&call);
             let sample = Sample { took: Duration::from_millis(5), ..Sample::default() };
             self.load.finish(self.at(), call, sample, &mut out);
             self.hear(&out);
         }
+        // Those that waited for the answers of what was parked ask again, and hear it too.
         let mut out = Vec::new();
-        self.load.pause(Which::All, &mut out);
+        self.load.tick(self.at(), &mut out, &mut Vec::new());
         self.hear(&out);
+        assert!(self.flying.is_empty(), "started while all is paused: {:?}", self.flying);
         assert!(self.waiting.is_empty(), "left behind: {:?}", self.waiting);
     }
 
