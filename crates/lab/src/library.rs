@@ -54,6 +54,8 @@ pub const SCENARIOS: &[(&str, &str)] = files!("scenarios":
     "38-unequal-chain.toml"
     "39-constant-gc.toml"
     "40-quota-few.toml"
+    "41-busy.toml"
+    "42-busy-503.toml"
 );
 
 /// The traces that they use.
