@@ -324,6 +324,9 @@ impl LoadManager {
 
     /// Lets those go on that wait for this participant, as far as it has room.
     fn open_gate(&mut self, index: u32, now: Timestamp, out: &mut Vec<Verdict>) {
+        if let Some(Some(participant)) = self.participants.get_mut(index as usize) {
+            participant.looks_at_gate(now);
+        }
         loop {
             let Some(Some(participant)) = self.participants.get_mut(index as usize) else { return };
             if participant.gate.is_empty() || !participant.has_room_for_more(now, participant.rest_us()) {
@@ -478,7 +481,8 @@ impl LoadManager {
         self.follow(now, from, out);
     }
 
-    /// When [`LoadManager::tick`] is next worth calling; a time that has come means now. `None`: only after a
+    /// When [`LoadManager::tick`] is next worth calling; a time that has come means now. It does not move while nothing
+    /// else happens, so that asking again and again comes to it. `None`: only after a
     /// release, an end, or another change.
     pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
         if self.shares.has_orphans() {

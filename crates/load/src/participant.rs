@@ -64,6 +64,8 @@ pub(crate) struct Participant {
     lately_taken: u32,
     /// First calls of transactions that need this participant later, and wait for it.
     pub(crate) gate: Backlog,
+    /// When the gate is looked at again, should nothing else happen.
+    gate_look: Timestamp,
     coming: outlook::Coming,
     /// Calls that came too late to be of use.
     pub(crate) doomed: u32,
@@ -97,6 +99,7 @@ impl Participant {
             push_began: Timestamp::ZERO,
             lately_taken: 0,
             gate: Backlog::new(),
+            gate_look: Timestamp::ZERO,
             coming: outlook::Coming::default(),
             doomed: 0,
             index,
@@ -187,6 +190,13 @@ impl Participant {
         let age = now.0.saturating_sub(self.ghosts_at.0) as f64 / self.usual_latency_us();
         // Gone after twice the usual latency.
         self.ghosts * (1.0 - age / 2.0).max(0.0)
+    }
+
+    /// When one fewer of them may still be at work.
+    fn next_ghost_gone(&self, now: Timestamp) -> Timestamp {
+        let left = self.ghosts(now).floor();
+        let us = 2.0 * (1.0 - left / self.ghosts.max(left + 0.05)) * self.usual_latency_us();
+        Timestamp(self.ghosts_at.0.saturating_add(us.max(0.0) as u64 + 1).max(now.0.saturating_add(1)))
     }
 
     /// What a call takes, in microseconds; a tenth of a second if nothing is known.
@@ -345,6 +355,11 @@ impl Participant {
         }
     }
 
+    /// The gate is looked at now.
+    pub(crate) fn looks_at_gate(&mut self, now: Timestamp) {
+        self.gate_look = now.after(GATE_LOOK);
+    }
+
     /// Parks all that wait at the gate.
     pub(crate) fn park_gate(&mut self, calls: &mut HashMap<CallRef, Place, CallHash>, out: &mut Vec<Verdict>) {
         while let Some(Released { call, participant, .. }) = self.gate.pop_newest() {
@@ -448,11 +463,7 @@ impl Participant {
                 }
                 Some(_) => {}
                 None if self.taken_places(now) < self.limit() => wake = wake.min(paced),
-                // Those that may still be at work go with time.
-                None if self.in_flight < self.limit() => {
-                    wake =
-                        wake.min(now.after(std::time::Duration::from_micros((self.usual_latency_us() / 4.0) as u64)));
-                }
+                None if self.in_flight < self.limit() => wake = wake.min(self.next_ghost_gone(now)),
                 None => {}
             }
         }
@@ -462,7 +473,7 @@ impl Participant {
                 wake = wake.min(deadline.max(self.expiry_at));
             }
             // What is expected fades.
-            wake = wake.min(now.after(GATE_LOOK));
+            wake = wake.min(self.gate_look);
         }
         if self.parked > 0 && !self.is_paused {
             if self.wanted(now) > 0 {

@@ -220,6 +220,14 @@ impl Quota {
             let quiet = now.0.saturating_sub(self.last.0) as f64 / 1e6;
             let creep = (CREEP_PER_S * quiet).min(CREEP_MAX_PER_S) * step.min(2.0);
             self.rate = Some((rate * (1.0 + creep)).min(RATE_MAX));
+            self.catch_up(now);
+        }
+    }
+
+    /// No pace makes anybody wait for more than two of its intervals, whatever it was before.
+    fn catch_up(&mut self, now: Timestamp) {
+        if let Some(rate) = self.rate(now) {
+            self.arrival_us = self.arrival_us.min(now.0 as f64 + 2e6 / rate + AHEAD_US);
         }
     }
 
@@ -261,6 +269,7 @@ impl Quota {
             self.first = now;
             self.last = now;
             self.crept = now;
+            self.catch_up(now);
         }
     }
 }

@@ -641,3 +641,41 @@ fn a_paused_participant_keeps_nothing() {
     let nowhere = Released { participant: 7, ..released(101, Class::First) };
     assert_eq!(load.release(at(2), nowhere), Decision::Park { reason: ParkReason::Unknown });
 }
+
+/// Whoever calls `tick` only when `next_wake` says that its time has come misses nothing, though nothing else happens.
+#[test]
+fn the_gate_opens_for_whoever_comes_when_told() {
+    const FIRST: u32 = 0;
+    const SECOND: u32 = 1;
+    let mut load = LoadManager::new();
+    load.set_participant(FIRST, ParticipantSpec { name: "first".into(), ..ParticipantSpec::default() });
+    let slow = ParticipantSpec { max_in_flight: 2, max_per_second: Some(5), ..ParticipantSpec::default() };
+    load.set_participant(SECOND, ParticipantSpec { name: "second".into(), ..slow });
+    load.set_route(1, &[SECOND]);
+    let (mut out, mut started) = (Vec::new(), 0);
+    let at = |ms: u64| Timestamp(1_000_000_000 + ms * 1_000);
+    for token in 0..20 {
+        let call = CallRef { worker: 0, token };
+        match load.release(at(0), Released { call, participant: FIRST, route: 1, ..Released::default() }) {
+            Decision::Start { .. } => {
+                started += 1;
+                // Its transaction goes another way, which nobody tells.
+                load.finish(at(0), call, Sample::default(), &mut out);
+            }
+            decision => assert_eq!(decision, Decision::Queued),
+        }
+    }
+    assert!(started < 10, "{started} began at once, for one that does five a second");
+    for ms in 1..20_000 {
+        if load.next_wake(at(ms)).is_none_or(|wake| wake > at(ms)) {
+            continue;
+        }
+        load.tick(at(ms), &mut out, &mut Vec::new());
+        while let Some(verdict) = out.pop() {
+            assert!(matches!(verdict, Verdict::Start { .. }), "{verdict:?}");
+            started += 1;
+            load.finish(at(ms), verdict.call(), Sample::default(), &mut out);
+        }
+    }
+    assert_eq!(started, 20);
+}
