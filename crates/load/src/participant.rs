@@ -55,6 +55,8 @@ pub(crate) struct Participant {
     /// on them. They go with the time that a call takes.
     ghosts: f64,
     ghosts_at: Timestamp,
+    /// When they are counted again, should nothing else happen.
+    ghosts_look: Timestamp,
     pub(crate) quota: Quota,
     pub(crate) budget: Budget,
     /// Calls in a row that were not taken, of those that started after the first of them was refused.
@@ -93,6 +95,7 @@ impl Participant {
             rest_us: 0.0,
             ghosts: 0.0,
             ghosts_at: Timestamp::ZERO,
+            ghosts_look: Timestamp::ZERO,
             quota: Quota::default(),
             budget: Budget::default(),
             push_run: 0,
@@ -190,13 +193,6 @@ impl Participant {
         let age = now.0.saturating_sub(self.ghosts_at.0) as f64 / self.usual_latency_us();
         // Gone after twice the usual latency.
         self.ghosts * (1.0 - age / 2.0).max(0.0)
-    }
-
-    /// When one fewer of them may still be at work.
-    fn next_ghost_gone(&self, now: Timestamp) -> Timestamp {
-        let left = self.ghosts(now).floor();
-        let us = 2.0 * (1.0 - left / self.ghosts.max(left + 0.05)) * self.usual_latency_us();
-        Timestamp(self.ghosts_at.0.saturating_add(us.max(0.0) as u64 + 1).max(now.0.saturating_add(1)))
     }
 
     /// What a call takes, in microseconds; a tenth of a second if nothing is known.
@@ -315,6 +311,7 @@ impl Participant {
         calls: &mut HashMap<CallRef, Place, CallHash>,
         out: &mut Vec<Verdict>,
     ) {
+        self.ghosts_look = now.after(std::time::Duration::from_micros((self.usual_latency_us() / 4.0) as u64));
         while !self.backlog.is_empty() && self.can_start(now) {
             let Some(next) = self.backlog.pop(self.repeats_may_go(now)) else { return };
             let call = next.call;
@@ -463,7 +460,8 @@ impl Participant {
                 }
                 Some(_) => {}
                 None if self.taken_places(now) < self.limit() => wake = wake.min(paced),
-                None if self.in_flight < self.limit() => wake = wake.min(self.next_ghost_gone(now)),
+                // Those that may still be at work go with time.
+                None if self.in_flight < self.limit() => wake = wake.min(self.ghosts_look),
                 None => {}
             }
         }
