@@ -195,9 +195,9 @@ fn place(data: &Path, n: u32, dice: &mut Dice) -> Result<(PathBuf, u64), String>
 fn in_a_batch(file: &Path, from: u64, dice: &mut Dice) -> Result<u64, String> {
     let bytes = std::fs::read(file).map_err(|why| format!("cannot read {}: {why}", file.display()))?;
     let behind = bytes.get(from as usize..).unwrap_or_default();
-    let name = behind.windows(4).position(|four| four == b"TBAT").filter(|at| *at >= 16);
-    let name = name.ok_or_else(|| format!("{} has no batch behind byte {from}", file.display()))?;
-    Ok(from + name as u64 - 16 + dice.below(72))
+    let head = behind.windows(20).position(|head| head.ends_with(b"TBAT"));
+    let head = head.ok_or_else(|| format!("{} has no batch behind byte {from}", file.display()))?;
+    Ok(from + head as u64 + dice.below(72))
 }
 
 /// Files that are not empty, with their lengths.
