@@ -15,7 +15,8 @@
 //!
 //! How much: each endpoint has a learner ([`Learn`]) that moves the limit a little up and down, looks at what
 //! throughput does, and believes in a capacity and a latency at rest (`knee.rs`, `learner.rs`). What a participant
-//! refuses because there are too many, a second or at once, is learned from its refusals (`quota.rs`, `room.rs`), repeats have a budget (`budget.rs`). The declared limits always hold.
+//! refuses because there are too many, a second or at once, is learned from its refusals (`quota.rs`, `room.rs`);
+//! repeats have a budget (`budget.rs`). The declared limits always hold.
 //!
 //! When: what must happen first, then what is nearly finished; flows take turns (`backlog.rs`). A call that cannot
 //! be done before its deadline is not sent, and a transaction makes no first call while a participant that it needs
@@ -23,7 +24,8 @@
 //!
 //! What is promised, by the names of DESIGN.md: LD-1 in-flight calls of a participant never exceed its limit;
 //! LD-2 no call starts at or after its deadline; LD-3 repeats are a share of successes; LD-4 every eighth start goes
-//! to the call that waits longest. Every released call ends in exactly one of started, parked, withdrawn, expired, answered by another.
+//! to the call that waits longest. Every released call ends in exactly one of started, parked, withdrawn, expired,
+//! answered by another.
 //!
 //! Whether at all: reads that are declared shareable wait for one call, or take its answer while it is young enough
 //! ([`Share`], `share.rs`).

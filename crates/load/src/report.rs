@@ -136,7 +136,7 @@ fn learned(participant: &Participant, now: Timestamp) -> Option<Learned> {
         capacity_per_s: all_known.then(|| beliefs.iter().map(|b| b.capacity).sum()),
         latency_ms: all_known.then(|| beliefs.iter().map(|b| b.latency).sum::<f64>() / beliefs.len() as f64 * 1e3),
         knee: all_known.then(|| (low_high(-1.0), low_high(1.0))),
-        quota_per_s: participant.quota.rate(now),
+        quota_per_s: quota(participant, now),
         changed_at: last_change(participant).map(|change| change.at),
         looks: learners.iter().map(|l| l.looks).sum(),
     })
@@ -145,6 +145,11 @@ fn learned(participant: &Participant, now: Timestamp) -> Option<Learned> {
 fn last_change(participant: &Participant) -> Option<ChangePoint> {
     let changes = participant.endpoints.all().iter().filter_map(|e| e.learner.as_ref()?.change);
     changes.max_by_key(|change| change.at)
+}
+
+/// What it takes a second before it refuses. Where it refuses so many at once, the pace only spreads the starts.
+fn quota(participant: &Participant, now: Timestamp) -> Option<f64> {
+    participant.quota.rate(now).filter(|_| room(participant).is_none())
 }
 
 /// What it takes at once before it refuses, where every endpoint that takes calls has such a bound.
@@ -161,7 +166,7 @@ fn explain(participant: &Participant, state: State, now: Timestamp) -> String {
     let mut parts = Vec::new();
     let (limit, most) = (participant.limit(), participant.spec.max_in_flight.max(1));
     let waits = (participant.backlog.len() as u64).saturating_add(participant.parked);
-    let quota = participant.quota.rate(now);
+    let quota = quota(participant, now);
     let is_full = participant.in_flight >= limit;
     parts.push(match state {
         State::Paused => "no calls: it is paused".to_owned(),
@@ -176,9 +181,10 @@ fn explain(participant: &Participant, state: State, now: Timestamp) -> String {
             format!("held back by what it takes at once, {limit}")
         }
         State::Well if is_full => format!("held back by the learned limit of {limit}"),
-        State::Well if participant.quota.next(now) > now => {
-            format!("held back by its quota, about {:.1}/s", quota.unwrap_or(0.0))
-        }
+        State::Well if participant.quota.next(now) > now => match quota {
+            Some(rate) => format!("held back by its quota, about {rate:.1}/s"),
+            None => "held back so that starts do not come in bursts".to_owned(),
+        },
         State::Well => match participant.spec.max_per_second {
             Some(per_second) => format!("held back by max_per_second {per_second}"),
             None => "about to start".to_owned(),

@@ -172,6 +172,49 @@ fn it_says_what_holds_calls_back() {
     assert_eq!(explained(&load, 6), "held back by its quota, about 0.0/s");
 }
 
+/// One that refuses more than ten at once has no quota, though its starts are paced a little.
+#[test]
+fn too_many_at_once_is_told_as_that() {
+    let mut load = with(ParticipantSpec { learn: Learn::On, ..spec(100) });
+    let (mut under_way, mut refused, mut waiting, mut next) = (Vec::<(u64, u64)>::new(), Vec::new(), 0, 0);
+    for ms in 0..20_000 {
+        let mut out = Vec::new();
+        for token in std::mem::take(&mut refused) {
+            out.extend(end_after(&mut load, ms, token, 1, Evidence::Throttled { retry_after: None }));
+        }
+        let (over, left): (Vec<_>, Vec<_>) = under_way.into_iter().partition(|(until, _)| *until <= ms);
+        under_way = left;
+        for (_, token) in over {
+            out.extend(end_after(&mut load, ms, token, 50, Evidence::Done));
+        }
+        load.tick(at(ms), &mut out, &mut Vec::new());
+        let mut starts: Vec<u64> = Vec::new();
+        for verdict in out {
+            if let Verdict::Start { call, .. } = verdict {
+                waiting -= 1;
+                starts.push(call.token);
+            }
+        }
+        while waiting < 20 {
+            next += 1;
+            match load.release(at(ms), released(next)) {
+                Decision::Start { .. } => starts.push(next),
+                Decision::Queued => waiting += 1,
+                other => panic!("{other:?} at {ms} ms"),
+            }
+        }
+        for token in starts {
+            // From 40 to 60 ms, so that not all come at once.
+            if under_way.len() < 10 { under_way.push((ms + 40 + token % 21, token)) } else { refused.push(token) }
+        }
+    }
+    let report = report(&load, 20_000);
+    assert!((9..=13).contains(&report.limit), "{report:?}");
+    assert!(report.explain.contains("it refuses more than 1") && report.explain.contains(" at once"), "{report:?}");
+    assert!(!report.explain.contains("quota") && !report.explain.contains("/s; it refuses"), "{}", report.explain);
+    assert_eq!(report.learned.and_then(|learned| learned.quota_per_s), None);
+}
+
 #[test]
 fn what_was_learned_is_told_and_survives() {
     let learning = ParticipantSpec { learn: Learn::On, ..spec(500) };
