@@ -546,15 +546,7 @@ impl LoadManager {
     /// How everything stands, by participant.
     pub fn report(&self, now: Timestamp) -> Vec<ParticipantReport> {
         let known = self.participants.iter().enumerate().filter_map(|(i, p)| Some((i, p.as_ref()?)));
-        let report = |(index, p): (usize, &Participant)| {
-            let avoided = self.shares.avoided(index as u32);
-            ParticipantReport {
-                answered_joined: avoided.joined,
-                answered_kept: avoided.kept,
-                ..ParticipantReport::of(index as u32, p, self.is_paused, now)
-            }
-        };
-        known.map(report).collect()
+        known.map(|(index, p)| ParticipantReport::of(index as u32, p, self.is_paused, now)).collect()
     }
 
     /// Whether a participant is paused, held, or well.

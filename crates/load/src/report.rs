@@ -22,9 +22,6 @@ pub struct ParticipantReport {
     pub backlog: u64,
     /// As last told.
     pub parked: u64,
-    /// Reads that were given the answer of a call that was on its way, and of one that had been kept.
-    pub answered_joined: u64,
-    pub answered_kept: u64,
     pub done_per_s: f64,
     /// `None` without calls in the last ten to twenty seconds.
     pub p99_ms: Option<f64>,
@@ -101,8 +98,6 @@ impl ParticipantReport {
             participant.hold.as_ref().is_some_and(|hold| matches!(hold.why, Why::Unauthorized | Why::Refuses { .. }));
         Self {
             participant: index,
-            answered_joined: 0,
-            answered_kept: 0,
             name: participant.spec.name.clone(),
             state,
             limit: participant.limit(),

@@ -97,13 +97,6 @@ struct Kept {
     bytes: usize,
 }
 
-/// Answers that were given without a call.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Avoided {
-    pub(crate) joined: u64,
-    pub(crate) kept: u64,
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Shares {
     /// The newest call of an identity.
@@ -120,7 +113,6 @@ pub(crate) struct Shares {
     orphans: Vec<Joiner>,
     /// Grows when a participant becomes another: nothing from before counts.
     generations: Vec<u32>,
-    avoided: Vec<Avoided>,
     newest: Timestamp,
 }
 
@@ -145,10 +137,6 @@ impl Shares {
         self.joined.len() + self.orphans.len()
     }
 
-    pub(crate) fn avoided(&self, participant: u32) -> Avoided {
-        self.avoided.get(participant as usize).copied().unwrap_or_default()
-    }
-
     fn generation(&self, participant: u32) -> u32 {
         self.generations.get(participant as usize).copied().unwrap_or(0)
     }
@@ -160,14 +148,6 @@ impl Shares {
             self.generations.resize(at + 1, 0);
         }
         self.generations[at] = self.generations[at].wrapping_add(1);
-    }
-
-    fn count(&mut self, participant: u32) -> &mut Avoided {
-        let at = participant as usize;
-        if self.avoided.len() <= at {
-            self.avoided.resize(at + 1, Avoided::default());
-        }
-        &mut self.avoided[at]
     }
 
     /// Drops what has become too old. A clock that was set back makes everything so.
@@ -219,7 +199,6 @@ impl Shares {
             let age = now.since(kept.started_at);
             if age <= share.max_age || is_planted(Mutant::AnswerKeptTooLong) {
                 let by = kept.by;
-                self.count(released.participant).kept += 1;
                 return Asked::Answered { by, age };
             }
         }
@@ -285,7 +264,6 @@ impl Shares {
         let Some(flight) = self.land(call) else { return false };
         let participant = flight.released.participant;
         let started_at = flight.started_at.unwrap_or(now);
-        self.count(participant).joined += flight.joiners.len() as u64;
         for joiner in &flight.joiners {
             let age = joiner.asked_at.since(started_at);
             out.push(Verdict::Answered { call: joiner.released.call, participant, by: call, age });
