@@ -53,6 +53,7 @@ mod room;
 mod share;
 mod snapshot;
 mod throughput;
+mod trial;
 
 pub use call::{
     CallRef, Class, Decision, Evidence, Learn, ParkReason, ParticipantSpec, Quota, Released, Sample, Verdict, Wants,

@@ -18,6 +18,7 @@ use std::time::Duration;
 use model::Timestamp;
 
 use crate::call::Quota as Announced;
+use crate::trial::Rest;
 
 /// Of the rate that was measured.
 const UNDER: f64 = 0.97;
@@ -47,9 +48,6 @@ const NO_QUOTA: f64 = 0.5;
 /// A share is measured for so long at least, and over so many calls.
 const SHARE_US: u64 = 1_000_000;
 const SHARE_CALLS: u32 = 16;
-/// Between two trials, at first and at most.
-const TRIAL_REST_US: u64 = 10_000_000;
-const TRIAL_REST_MAX_US: u64 = 320_000_000;
 
 /// What calls that fail at once are taken for.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
@@ -68,8 +66,7 @@ struct AtOnce {
     from: Timestamp,
     calls: u32,
     failed: u32,
-    rest_until: Timestamp,
-    rest_us: u64,
+    rest: Rest,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -110,7 +107,7 @@ impl Quota {
     }
 
     fn judge(&mut self, now: Timestamp) {
-        let AtOnce { taken, from, calls, failed, rest_until, rest_us } = self.at_once;
+        let AtOnce { taken, from, calls, failed, rest } = self.at_once;
         let us = now.0.saturating_sub(from.0);
         if us < SHARE_US || calls < SHARE_CALLS {
             return;
@@ -121,7 +118,7 @@ impl Quota {
         // Too few are no rate, and the first window began when nothing had happened yet.
         let is_known = from != Timestamp::ZERO && done >= SHARE_CALLS / 2;
         self.at_once.taken = match taken {
-            Taken::ForFailures if is_known && share >= SUSPECT && now >= rest_until && self.rate.is_none() => {
+            Taken::ForFailures if is_known && share >= SUSPECT && rest.is_over(now) && self.rate.is_none() => {
                 self.recall(UNDER * f64::from(done) * 1e6 / us as f64, now);
                 Taken::OnTrial(share)
             }
@@ -131,9 +128,7 @@ impl Quota {
             Taken::OnTrial(_) | Taken::ForRefusals => {
                 self.rate = None;
                 self.first = Timestamp::ZERO;
-                let rest_us = (2 * rest_us).clamp(TRIAL_REST_US, TRIAL_REST_MAX_US);
-                self.at_once.rest_us = rest_us;
-                self.at_once.rest_until = Timestamp(now.0.saturating_add(rest_us));
+                self.at_once.rest.begin(now);
                 Taken::ForFailures
             }
         };

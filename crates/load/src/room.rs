@@ -17,6 +17,8 @@
 
 use model::Timestamp;
 
+use crate::trial::Rest;
+
 /// Refusals that are compared, at least; of each round trip one counts, since calls of one burst meet the same fate.
 const REFUSALS: f64 = 8.0;
 const TAKEN_MEMORY: f64 = 64.0;
@@ -32,9 +34,6 @@ const TRIED_AT_LEAST: f64 = 0.97;
 const LATER_AT_LEAST: f64 = 0.8;
 /// Calls start no faster than so many times what is taken.
 const BURST: f64 = 1.5;
-/// After it was wrong it is not tried again for so long, and for twice as long after the next time.
-const REST_US: u64 = 10_000_000;
-const REST_MAX_US: u64 = 320_000_000;
 /// After so many calls taken, one more at once is tried. A refusal costs next to nothing, but not nothing.
 const TRY_AFTER: u32 = 64;
 
@@ -71,8 +70,7 @@ pub(crate) struct Room {
     /// It is believed: no more than this at once. 0 otherwise.
     bound: u32,
     is_trial: bool,
-    rest_until: Timestamp,
-    rest_us: u64,
+    rest: Rest,
     /// When the bound was last lowered: what started before says nothing about it.
     lowered: Timestamp,
     /// Calls taken since it last refused one.
@@ -109,7 +107,7 @@ impl Room {
             self.refused_at.add(others, REFUSALS);
         }
         if self.bound == 0 {
-            if self.rate > 0.0 && now >= self.rest_until && self.is_suspect() {
+            if self.rate > 0.0 && self.rest.is_over(now) && self.is_suspect() {
                 let middle = (self.taken_at.mean + self.refused_at.mean) / 2.0;
                 self.bound = (middle.ceil() as u32).max(1);
                 (self.from, self.calls, self.is_trial) = (now, 0, true);
@@ -150,12 +148,10 @@ impl Room {
         let least = if self.is_trial { TRIED_AT_LEAST } else { LATER_AT_LEAST };
         if rate < least * self.rate {
             // Wrong from the beginning, or it has changed: then it is looked at afresh, and at once.
-            let (mut rest_us, mut rest_until) = (self.rest_us, now);
             if self.is_trial {
-                rest_us = (2 * rest_us).clamp(REST_US, REST_MAX_US);
-                rest_until = Timestamp(now.0.saturating_add(rest_us));
+                self.rest.begin(now);
             }
-            *self = Self { rest_us, rest_until, from: now, waited: true, ..Self::default() };
+            *self = Self { rest: self.rest, from: now, waited: true, ..Self::default() };
         } else {
             self.is_trial = false;
             self.rate = rate.max(0.9 * self.rate);
@@ -272,7 +268,7 @@ mod tests {
             room.taken(ms(n * 25), ms(n * 25 - 20), 1, true);
         }
         assert_eq!(room.limit(), None, "forty a second where a hundred were taken before: {room:?}");
-        assert!(room.rest_until >= ms(10_000), "{room:?}");
+        assert!(!room.rest.is_over(ms(10_000)), "{room:?}");
     }
 
     #[test]
