@@ -148,116 +148,116 @@ fn a_completed_one_in_full_masks_what_is_sensitive() {
         &plan,
         Detail::Full,
         &expect![[r#"
+        {
+          "id": "tx_0cn9wdtmg00000r0800000001a",
+          "definition": "top-up",
+          "version": 1,
+          "key": "subscriber/491701234567",
+          "idempotency_key": "order-7",
+          "state": "ended",
+          "outcome": "completed",
+          "reason": null,
+          "cause": null,
+          "waits_for": null,
+          "attention": null,
+          "began_at": "2026-11-23T12:03:41.000000Z",
+          "decided_at": "2026-11-23T12:03:41.012000Z",
+          "ended_at": "2026-11-23T12:03:41.017000Z",
+          "output": {
+            "balance_minor": 1750,
+            "charge_id": "ch_81"
+          },
+          "uncompensated": [],
+          "deadline": "2026-11-23T12:04:11.000000Z",
+          "priority": "normal",
+          "lock": "balance",
+          "cancel_wish": false,
+          "input": {
+            "amount_minor": 1000,
+            "card_token": "***",
+            "currency": "EUR",
+            "msisdn": "491701234567"
+          },
+          "steps": [
             {
-              "id": "tx_0cn9wdtmg00000r0800000001a",
-              "definition": "top-up",
-              "version": 1,
-              "key": "subscriber/491701234567",
-              "idempotency_key": "order-7",
-              "state": "ended",
-              "outcome": "completed",
-              "reason": null,
-              "cause": null,
-              "waits_for": null,
-              "attention": null,
-              "began_at": "2026-11-23T12:03:41.000000Z",
-              "decided_at": "2026-11-23T12:03:41.012000Z",
-              "ended_at": "2026-11-23T12:03:41.017000Z",
-              "output": {
-                "balance_minor": 1750,
+              "name": "charge",
+              "state": "done",
+              "participant": "payments",
+              "call_key": "0cn9wdtmg00000r0800000001a-0c0",
+              "optional": false,
+              "may_have_executed": true,
+              "by_hand": false,
+              "result": {
                 "charge_id": "ch_81"
               },
-              "uncompensated": [],
-              "deadline": "2026-11-23T12:04:11.000000Z",
-              "priority": "normal",
-              "lock": "balance",
-              "cancel_wish": false,
-              "input": {
-                "amount_minor": 1000,
-                "card_token": "***",
-                "currency": "EUR",
-                "msisdn": "491701234567"
-              },
-              "steps": [
+              "attempts": [
                 {
-                  "name": "charge",
-                  "state": "done",
-                  "participant": "payments",
-                  "call_key": "0cn9wdtmg00000r0800000001a-0c0",
-                  "optional": false,
-                  "may_have_executed": true,
-                  "by_hand": false,
-                  "result": {
-                    "charge_id": "ch_81"
-                  },
-                  "attempts": [
-                    {
-                      "n": 1,
-                      "direction": "call",
-                      "endpoint": 0,
-                      "started_at": "2026-11-23T12:03:41.000800Z",
-                      "took_ms": 5.2,
-                      "outcome": "done",
-                      "status": 201,
-                      "counted": true,
-                      "detail": "",
-                      "answered_by": null
-                    }
-                  ]
-                },
-                {
-                  "name": "credit",
-                  "state": "done",
-                  "participant": "billing",
-                  "call_key": "0cn9wdtmg00000r0800000001a-1c0",
-                  "optional": false,
-                  "may_have_executed": true,
-                  "by_hand": false,
-                  "result": null,
-                  "attempts": [
-                    {
-                      "n": 1,
-                      "direction": "call",
-                      "endpoint": 0,
-                      "started_at": "2026-11-23T12:03:41.006900Z",
-                      "took_ms": 4.7,
-                      "outcome": "done",
-                      "status": 200,
-                      "counted": true,
-                      "detail": "",
-                      "answered_by": null
-                    }
-                  ]
-                },
-                {
-                  "name": "notify",
-                  "state": "done",
-                  "participant": "sms",
-                  "call_key": "0cn9wdtmg00000r0800000001a-2c0",
-                  "optional": true,
-                  "may_have_executed": true,
-                  "by_hand": false,
-                  "result": null,
-                  "attempts": [
-                    {
-                      "n": 1,
-                      "direction": "call",
-                      "endpoint": 0,
-                      "started_at": "2026-11-23T12:03:41.012400Z",
-                      "took_ms": 4.1,
-                      "outcome": "done",
-                      "status": 202,
-                      "counted": true,
-                      "detail": "",
-                      "answered_by": null
-                    }
-                  ]
+                  "n": 1,
+                  "direction": "call",
+                  "endpoint": 0,
+                  "started_at": "2026-11-23T12:03:41.000800Z",
+                  "took_ms": 5.2,
+                  "outcome": "done",
+                  "status": 201,
+                  "counted": true,
+                  "detail": "",
+                  "answered_by": null
                 }
-              ],
-              "attempts_not_kept": 0,
-              "signals": [],
-              "acts": []
-            }"#]],
+              ]
+            },
+            {
+              "name": "credit",
+              "state": "done",
+              "participant": "billing",
+              "call_key": "0cn9wdtmg00000r0800000001a-1c0",
+              "optional": false,
+              "may_have_executed": true,
+              "by_hand": false,
+              "result": null,
+              "attempts": [
+                {
+                  "n": 1,
+                  "direction": "call",
+                  "endpoint": 0,
+                  "started_at": "2026-11-23T12:03:41.006900Z",
+                  "took_ms": 4.7,
+                  "outcome": "done",
+                  "status": 200,
+                  "counted": true,
+                  "detail": "",
+                  "answered_by": null
+                }
+              ]
+            },
+            {
+              "name": "notify",
+              "state": "done",
+              "participant": "sms",
+              "call_key": "0cn9wdtmg00000r0800000001a-2c0",
+              "optional": true,
+              "may_have_executed": true,
+              "by_hand": false,
+              "result": null,
+              "attempts": [
+                {
+                  "n": 1,
+                  "direction": "call",
+                  "endpoint": 0,
+                  "started_at": "2026-11-23T12:03:41.012400Z",
+                  "took_ms": 4.1,
+                  "outcome": "done",
+                  "status": 202,
+                  "counted": true,
+                  "detail": "",
+                  "answered_by": null
+                }
+              ]
+            }
+          ],
+          "attempts_not_kept": 0,
+          "signals": [],
+          "acts": []
+        }"#]],
     );
 }
 
