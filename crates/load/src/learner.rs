@@ -29,6 +29,8 @@ const WINDOW_LATENCIES: f64 = 3.0;
 const WINDOW_CALLS: u32 = 48;
 /// So much of a window must the limit have held calls back.
 const BOUND: f64 = 0.8;
+/// Or so much of it, if for the rest it was a pace: what is done then is what so many at once do as well.
+const BOUND_BESIDE_PACE: f64 = 0.2;
 /// Where it is our own turns that take the time, so little of it is enough to raise the limit.
 const OURS_BOUND: f64 = 0.02;
 /// One window moves the limit by no more than these (logarithms).
@@ -72,6 +74,14 @@ pub(crate) enum End {
     Nothing,
 }
 
+/// What holds the next call back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum By {
+    Nothing,
+    Limit,
+    Pace,
+}
+
 /// The last change that was noticed.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct ChangePoint {
@@ -90,10 +100,11 @@ struct Window {
     in_flight: u32,
     /// The most at once.
     peak: u32,
-    is_bound: bool,
+    by: By,
     /// In call-microseconds.
     area: f64,
     bound_us: f64,
+    paced_us: f64,
     /// How long calls counted as under way beyond what they took, in all.
     ours_us: f64,
     done: u32,
@@ -144,9 +155,10 @@ impl Learner {
                 at: Timestamp::ZERO,
                 in_flight: 0,
                 peak: 0,
-                is_bound: false,
+                by: By::Nothing,
                 area: 0.0,
                 bound_us: 0.0,
+                paced_us: 0.0,
                 ours_us: 0.0,
                 done: 0,
                 unanswered: 0,
@@ -192,6 +204,11 @@ impl Learner {
         self.rest_us
     }
 
+    /// What a call takes now, in microseconds; 0 if none has ended.
+    pub(crate) fn latency_us(&self) -> f64 {
+        self.latency_us
+    }
+
     /// The same of one kind of call.
     pub(crate) fn rest_of_us(&self, operation: u16) -> f64 {
         self.rest_us * self.mix.ratio(operation)
@@ -226,15 +243,15 @@ impl Learner {
         self.limit = self.rounded(self.level);
     }
 
-    /// So many calls are under way from now on, and whether more would be if they might.
-    pub(crate) fn moved(&mut self, now: Timestamp, in_flight: u32, is_bound: bool) {
+    /// So many calls are under way from now on, and what keeps them from being more.
+    pub(crate) fn moved(&mut self, now: Timestamp, in_flight: u32, by: By) {
         if self.window.at == Timestamp::ZERO {
             (self.window.from, self.window.at) = (now, now);
         }
         self.sum_up(now);
         self.window.in_flight = in_flight;
         self.window.peak = self.window.peak.max(in_flight);
-        self.window.is_bound = is_bound;
+        self.window.by = by;
     }
 
     fn sum_up(&mut self, now: Timestamp) {
@@ -243,8 +260,10 @@ impl Learner {
         if now > from {
             let us = (now.0 - from.0) as f64;
             window.area += us * f64::from(window.in_flight);
-            if window.is_bound {
-                window.bound_us += us;
+            match window.by {
+                By::Nothing => {}
+                By::Limit => window.bound_us += us,
+                By::Pace => window.paced_us += us,
             }
         }
         window.at = window.at.max(now);
@@ -308,6 +327,7 @@ impl Learner {
         window.peak = window.in_flight;
         window.area = 0.0;
         window.bound_us = 0.0;
+        window.paced_us = 0.0;
         window.ours_us = 0.0;
         window.done = 0;
         window.unanswered = 0;
@@ -316,7 +336,11 @@ impl Learner {
     }
 
     fn close(&mut self, now: Timestamp, measured: f64) -> bool {
-        let is_bound = self.window.bound_us >= BOUND * measured;
+        let beside_pace = match self.window.bound_us >= BOUND_BESIDE_PACE * measured {
+            true => self.window.paced_us,
+            false => 0.0,
+        };
+        let is_bound = self.window.bound_us + beside_pace >= BOUND * measured;
         let most = self.window.peak.max(self.limit);
         let in_flight = (self.window.area / measured).min(f64::from(most));
         let (done, unanswered, peak) = (self.window.done, self.window.unanswered, self.window.peak);

@@ -22,7 +22,7 @@ use crate::budget::Budget;
 use crate::call::{CallRef, Class, Learn, ParkReason, ParticipantSpec, Released, Verdict};
 use crate::endpoints::{Choice, Endpoints};
 use crate::health::{Health, Hold};
-use crate::learner::Learner;
+use crate::learner::{By, Learner};
 use crate::manager::{CallHash, Place};
 use crate::pace::Pace;
 use crate::quota::Quota;
@@ -213,15 +213,22 @@ impl Participant {
         let is_full = self.taken_places(now) >= self.limit();
         // Right after a start a pace always holds the next; where all places are taken it is what holds calls back only
         // if it does so for longer than until the next place is free.
-        let free_us = if is_full { self.usual_latency_us() / f64::from(self.in_flight.max(1)) } else { 0.0 };
-        let is_wanted = waits && self.hold.is_none() && self.paced(now).0 <= now.0.saturating_add(free_us as u64);
+        let (in_flight, paced) = (f64::from(self.in_flight.max(1)), self.paced(now));
+        let is_wanted = waits && self.hold.is_none();
         // What a person has fixed is looked at as it is: it is known what is there when they let go.
         let is_learning = self.is_learning() && self.spec.pinned_in_flight.is_none();
         let ghosts = self.ghosts > 0.0;
         let Some(endpoint) = self.endpoints.all_mut().get_mut(usize::from(endpoint)) else { return };
         let Some(learner) = &mut endpoint.learner else { return };
         let is_bound = if is_learning { endpoint.in_flight >= learner.limit() || is_full && ghosts } else { is_full };
-        learner.moved(now, endpoint.in_flight, is_wanted && is_bound);
+        let free_us = if is_full { learner.latency_us() / in_flight } else { 0.0 };
+        let is_paced = paced.0 > now.0.saturating_add(free_us as u64);
+        let by = match is_wanted {
+            true if is_paced => By::Pace,
+            true if is_bound => By::Limit,
+            _ => By::Nothing,
+        };
+        learner.moved(now, endpoint.in_flight, by);
     }
 
     /// Opens again, from `from` on.

@@ -96,6 +96,18 @@ fn a_quota_is_paced_under() {
 }
 
 #[test]
+fn a_pace_does_not_hide_that_the_limit_holds_calls_back() {
+    // Seven and a half at once are what the quota is worth; a start has five, and pace and limit hold by turns.
+    let quota = Phase { arrivals_per_s: 30.0, workers: 25, service_ms: 418.0, quota_per_s: Some(18.0), ..CALM };
+    for seed in 1..=6 {
+        let mut world = World::new(spec(64), &[quota], Spread::Exponential, seed);
+        world.run(200);
+        let (done, ..) = world.mean(60, 200);
+        assert!(done > 0.85 * 18.0, "seed {seed}: {done:.1} done per second");
+    }
+}
+
+#[test]
 fn a_storm_of_repeats_does_not_outlast_its_cause() {
     let calm = Phase { arrivals_per_s: 170.0, ..OVER };
     let storm = Phase { at_s: 30.0, workers: 3, ..calm };
